@@ -1,0 +1,56 @@
+"""What is submitted: pure data that backends render, supervisors carry out, and the ledger counts."""
+
+from pydantic import Field
+
+from mdiff.recipe.price import Price, Usd
+from mdiff.recipe.recipe import JobKind
+from mdiff.recipe.settings import Settings
+from mdiff.recipe.site import BackendName, Hardware
+
+
+class JobSpec(Settings):
+    """One job, complete: nothing that runs it looks anywhere else."""
+
+    kind: JobKind
+    run: str
+    run_dir: str
+    """Absolute, as the job sees it."""
+    stages: tuple[int, int] | None = None
+    """First and last stage, counted from 1; training only."""
+    argv: tuple[str, ...]
+    """The job's own command, which the supervisor starts on every node: torchrun and its arguments, or any other program."""
+    backend: BackendName
+    hardware: Hardware
+    time_limit_seconds: float | None = None
+    """Of the whole job, all attempts together."""
+    grace_seconds: float = Field(default=120.0, gt=0)
+    """How long a job that was asked to stop may take for its checkpoint before it is killed."""
+    environment: dict[str, str] = {}
+    datasets: dict[str, str] = {}
+    """Folder of each data set, as the job sees it."""
+    price: Price
+    limit_usd: Usd
+    """The budget of the whole run when this job was submitted."""
+    allowance_seconds: float = 60.0
+    max_attempts: int = Field(default=100, ge=1)
+
+
+class Submission(Settings):
+    """A job and its place in the budget: `submissions/<id>.json`."""
+
+    id: str
+    """<UTC stamp>-<4 random hexadecimal digits>: sorts by time."""
+    submitted_at: str
+    """ISO, UTC."""
+    job: JobSpec
+    recipe_toml: str
+    """The resolved recipe, so that the run directory can be made where the job runs."""
+    reservation_usd: Usd
+    """The estimate: what this job is expected to cost."""
+    counts: bool = True
+    """Whether this kind of job counts against the limit ([budget] covers)."""
+    over_budget_reason: str = ""
+    scheduler_job: str = ""
+    """The scheduler's id of the job; empty until the scheduler has answered."""
+    withdrawn: bool = False
+    """The reservation did not hold, or the scheduler refused the job: nothing will run."""
