@@ -1,6 +1,6 @@
 """From pixels to what shards store, and back.
 
-    pixels (uint8, B 3 H W)  <->  stored latents (float, mean about 0, standard deviation about 1)
+pixels (uint8, B 3 H W)  <->  stored latents (float, mean about 0, standard deviation about 1)
 """
 
 import hashlib

@@ -18,9 +18,9 @@ from mdiff.recipe.manifest import MANIFEST_NAME, Manifest, SetDescription, Shard
 class ShardSetWriter:
     """All folders of one data set. Manifests are written at the end, and only if nothing was raised until then.
 
-        with ShardSetWriter(root, descriptions) as writer:
-            writer.start_shard()
-            writer.write("000000000", {"captions": ..., "latents-16": ...}, text="a circle", short_side=32, source="shapes")
+    with ShardSetWriter(root, descriptions) as writer:
+        writer.start_shard()
+        writer.write("000000000", {"captions": ..., "latents-16": ...}, text="a circle", short_side=32, source="shapes")
     """
 
     def __init__(self, root: Path, descriptions: Sequence[SetDescription]) -> None:

@@ -15,7 +15,12 @@ def main() -> int:
     run_dir = RunDir(Path(arguments.run_dir))
     try:
         rows = evaluate_shapes(
-            open_painter(run_dir), run_dir, dataset_world(Path(arguments.dataset)), arguments.pictures, arguments.seed, lambda n: print(f"drawn {n}", flush=True)
+            open_painter(run_dir),
+            run_dir,
+            dataset_world(Path(arguments.dataset)),
+            arguments.pictures,
+            arguments.seed,
+            lambda n: print(f"drawn {n}", flush=True),
         )
     except MdiffError as error:
         print(f"error: {error}", file=sys.stderr)

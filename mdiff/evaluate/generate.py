@@ -50,8 +50,11 @@ class Painter:
         return torch.cat(pictures)
 
 
-def open_painter(run_dir: RunDir) -> Painter:
+def open_painter(run_dir: RunDir, *, guidance: float | None = None, sampler_steps: int | None = None) -> Painter:
     """The newest checkpoint of a run, with averaged weights where it has them.
+
+    Args:
+        guidance: instead of the recipe's; so is `sampler_steps`.
 
     Raises:
         CheckpointError: the run has no checkpoint, or it is damaged.
@@ -60,12 +63,14 @@ def open_painter(run_dir: RunDir) -> Painter:
     checkpoints = list_checkpoints(run_dir)
     if not checkpoints:
         raise CheckpointError(f"{run_dir.path} has no checkpoint to draw from; train it first: mdiff submit --stage 1 --run {run_dir.name}")
-    recipe, folder = load_recipe(str(run_dir.recipe)), checkpoints[-1]
+    chosen = {"guidance": guidance, "sampler_steps": sampler_steps}
+    overrides = [f"evaluation.{key}={value}" for key, value in chosen.items() if value is not None]
+    recipe, folder = load_recipe(str(run_dir.recipe), overrides), checkpoints[-1]
     codecs = open_codecs(recipe)
     if codecs is None:
         data = recipe.data
         raise DataError(
-            f"only built-in codecs can draw; {recipe.name} has text_encoder {data.text_encoder} and latent_codec {data.latent_codec}"
+            f"only built-in codecs can draw yet; {recipe.name} has text_encoder {data.text_encoder} and latent_codec {data.latent_codec}"
         )
     manifest = read_checkpoint_manifest(folder)
     stage = recipe.stages[manifest.stage - 1]

@@ -84,9 +84,7 @@ def from_reference(state: Mapping[str, Tensor], settings: ModelSettings) -> dict
     return ours | {PATCH_WEIGHT: patch_weight_from_reference(ours[PATCH_WEIGHT])}
 
 
-def to_reference(
-    state: Mapping[str, Tensor], settings: ModelSettings, latent_size: int, position_scale: float = 1.0
-) -> dict[str, Tensor]:
+def to_reference(state: Mapping[str, Tensor], settings: ModelSettings, latent_size: int, position_scale: float = 1.0) -> dict[str, Tensor]:
     """The reference's state dict, with the position table of this latent size and the mask token.
 
     Raises:

@@ -27,7 +27,7 @@ DEVICES = {
         _gpu("H200", 989.5),  # NVIDIA H200 data sheet, same figure
         _gpu("A100", 312.0),  # NVIDIA A100 data sheet
         _gpu("B200", 2250.0),  # NVIDIA HGX B200 data sheet, 4,500 with sparsity
-        Device("cpu", None, 40e9),  # one process of one or two cores; a round figure for a laptop
+        Device("cpu", None, 60e9),  # one process of one or two cores, bf16; a round figure
     )
 }
 

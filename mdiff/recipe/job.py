@@ -1,11 +1,15 @@
 """What is submitted: pure data that backends render, supervisors carry out, and the ledger counts."""
 
-from pydantic import Field
+from pathlib import Path
 
+from pydantic import Field, ValidationError
+
+from mdiff.errors import LaunchError
 from mdiff.recipe.price import Price, Usd
 from mdiff.recipe.recipe import JobKind
 from mdiff.recipe.settings import Settings
 from mdiff.recipe.site import BackendName, Hardware
+from mdiff.run_dir import RunDir
 
 
 class JobSpec(Settings):
@@ -54,3 +58,22 @@ class Submission(Settings):
     """The scheduler's id of the job; empty until the scheduler has answered."""
     withdrawn: bool = False
     """The reservation did not hold, or the scheduler refused the job: nothing will run."""
+
+
+def recipe_file(run_dir: RunDir, submission_id: str) -> Path:
+    """The recipe that the job of this submission reads: tables that are not frozen may differ from the run's first recipe."""
+    return run_dir.submission(submission_id).with_suffix(".toml")
+
+
+def read_submission(run_dir: RunDir, submission_id: str) -> Submission:
+    """
+    Raises:
+        LaunchError: there is no such submission, or its file is damaged.
+    """
+    path = run_dir.submission(submission_id)
+    try:
+        return Submission.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise LaunchError(f"{path}: cannot read this submission: {error.strerror}") from error
+    except ValidationError as error:
+        raise LaunchError(f"{path}: damaged: {error.errors()[0]['msg']}; submit again") from error

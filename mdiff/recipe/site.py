@@ -47,7 +47,7 @@ class Site(Settings):
     @model_validator(mode="after")
     def _price_has_a_date(self) -> "Site":
         if self.price is not None and self.price.basis == "site" and not self.price.read_on:
-            raise BadSettingError("price.read_on", '""', "must be the date on which the price was read, such as 2026-11-20")
+            raise BadSettingError("price.read_on", "", "must be the date on which the price was read, such as 2026-11-20")
         return self
 
     def dataset_folder(self, name: str) -> Path:

@@ -63,14 +63,14 @@ class Training:
         assert process.returncode == expect, output
         return output
 
-    def kill_when(self, is_time: Callable[[], bool], stages: str = "all") -> bool:
+    def kill_when(self, is_time: Callable[[], bool], stages: str = "all", processes: int = 1) -> bool:
         """SIGKILL the job at the moment when `is_time`; False if it ended before."""
-        process = self.start(stages)
+        process = self.start(stages, processes)
         while process.poll() is None and not is_time():
             time.sleep(0.002)
         was_running = process.poll() is None
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.communicate()  # ends when the last process that holds the pipe is gone
         return was_running
 
     def losses(self) -> dict[tuple[int, int], float]:
@@ -98,5 +98,3 @@ def uninterrupted(dataset: Path, small_recipe: Recipe, tmp_path_factory: pytest.
     run = Training(dataset, small_recipe, RunDir(tmp_path_factory.mktemp("uninterrupted")))
     run.finish()
     return run
-
-

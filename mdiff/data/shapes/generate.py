@@ -23,14 +23,14 @@ from mdiff.recipe.manifest import CAPTIONS_FOLDER, SetDescription, latents_folde
 from mdiff.recipe.settings import BadSettingError, Settings
 
 DEFAULT_MIX: dict[Task, float] = {
-    "single_object": 0.08,
-    "colours": 0.12,
+    "single_object": 0.14,
+    "colours": 0.18,
     "counting": 0.20,
-    "two_objects": 0.15,
-    "position": 0.25,
-    "colour_attribution": 0.20,
+    "two_objects": 0.13,
+    "position": 0.20,
+    "colour_attribution": 0.15,
 }
-"""The harder a task, the more of it."""
+"""Tasks with many captions need more pictures; single objects are the largest and show most of what goes wrong at their edges."""
 DEFAULT_SHARDS = 16
 Progress = Callable[[int, int], None]
 """Called with the pictures drawn so far and all of them."""

@@ -1,0 +1,40 @@
+"""`mdiff logs`: what a job says."""
+
+from typing import Annotated
+
+import typer
+
+from .options import RunOption, RunsDirOption, SiteOption
+from .status import chosen_run
+
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended, through all its attempts.")]
+LinesOption = Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="Lines to begin with.")]
+
+
+def logs(
+    follow: FollowOption = False,
+    lines: LinesOption = 100,
+    run: RunOption = "",
+    runs_dir: RunsDirOption = None,
+    site: SiteOption = None,
+) -> None:
+    """Print the log of a run's newest job.
+
+    The run with the newest job, unless --run says which.
+
+    With --follow the exit code is 0 if the job completed or was stopped by its budget, and another one if not.
+
+    \b
+      mdiff logs -n 20
+      mdiff logs -f --run shapes
+    """
+    from mdiff.launch.logs import exit_code_of, newest_log, tail
+    from mdiff.launch.logs import follow as follow_log
+
+    run_dir = chosen_run(run, runs_dir, site)
+    if not follow:
+        typer.echo(tail(newest_log(run_dir), lines)[0], nl=False)
+        return
+    for text in follow_log(run_dir, lines):
+        typer.echo(text, nl=False)
+    raise typer.Exit(exit_code_of(run_dir))

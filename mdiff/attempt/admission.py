@@ -1,0 +1,74 @@
+"""Whether an attempt may start: checked where the job really runs, whoever started it."""
+
+from dataclasses import dataclass
+
+from mdiff.attempt.exit_codes import End, without_progress
+from mdiff.attempt.job_files import newest_checkpoint, read_progress
+from mdiff.budget.ledger import Ledger, read_ledger
+from mdiff.budget.liveness import pid_alive_here
+from mdiff.budget.pace import images_done
+from mdiff.budget.policy import CHECKPOINT_SECONDS, admit_attempt
+from mdiff.errors import BudgetExceededError, LaunchError
+from mdiff.recipe.job import Submission
+from mdiff.run_dir import RunDir
+from mdiff.units import duration_text
+
+
+@dataclass(frozen=True)
+class EarlierAttempts:
+    """What attempts before this one did."""
+
+    images_done: dict[int, int]
+    """Stage -> its images that any attempt of the run has done."""
+    seconds: float
+    """Wall time of this job's earlier attempts."""
+    newest_before_job: str
+    """Newest checkpoint that attempts of other jobs wrote, by name; "" for none."""
+    checkpoints: tuple[str, ...]
+    """Of each earlier attempt of this job: the newest checkpoint that it wrote, or ""."""
+    checkpoint_seconds: float
+    """How long a checkpoint takes: measured by this job, else assumed."""
+
+
+def earlier_attempts(run_dir: RunDir, submission: Submission) -> EarlierAttempts:
+    ledger = read_ledger(run_dir)
+    own = ledger.records_of(submission.id)
+    attempts = [run_dir.attempt(record.attempt) for record in own]
+    others = [newest_checkpoint(run_dir, run_dir.attempt(record.attempt)) for record in ledger.records if record not in own]
+    measured = [progress.checkpoint_seconds for progress in map(read_progress, attempts) if progress and progress.checkpoint_seconds]
+    return EarlierAttempts(
+        images_done=images_done(ledger.records),
+        seconds=sum(record.device_seconds / record.hardware.num_devices for record in own),
+        newest_before_job=max(others, default=""),
+        checkpoints=tuple(newest_checkpoint(run_dir, attempt) for attempt in attempts),
+        checkpoint_seconds=max(measured, default=CHECKPOINT_SECONDS),
+    )
+
+
+def require_alone(submission: Submission, ledger: Ledger) -> None:
+    """Two training jobs at the same time would overwrite each other's checkpoints.
+
+    Raises:
+        LaunchError: another attempt of this run trains on this machine, or the submission was withdrawn.
+    """
+    if submission.withdrawn:
+        raise LaunchError(f"submission {submission.id} was withdrawn; submit again")
+    running = [record for record in ledger.records if record.kind == "train" and record.reason is None and pid_alive_here(record)]
+    if running and submission.job.kind == "train":
+        raise LaunchError(f"run {submission.job.run} is being trained already, by process {running[-1].supervisor_pid}; wait, or cancel it")
+
+
+def refusal(run_dir: RunDir, submission: Submission, earlier: EarlierAttempts) -> End | None:
+    """Why the job must not start again; None if it may."""
+    job = submission.job
+    if len(earlier.checkpoints) >= job.max_attempts:
+        return End("attempts_used", f"all {job.max_attempts} attempts are used")
+    if job.time_limit_seconds is not None and earlier.seconds >= job.time_limit_seconds:
+        return End("attempts_used", f"earlier attempts used the time limit of {duration_text(job.time_limit_seconds)}")
+    if job.kind == "train" and without_progress(earlier.newest_before_job, earlier.checkpoints):
+        return End("no_progress", "the last two attempts left no newer checkpoint")
+    try:
+        admit_attempt(run_dir, submission, checkpoint_seconds=earlier.checkpoint_seconds)
+    except BudgetExceededError as error:
+        return End("refused_budget", " ".join(str(error).split()))
+    return None

@@ -1,0 +1,22 @@
+"""Ends a run's job before its time."""
+
+from mdiff.budget.ledger import read_ledger
+from mdiff.errors import LaunchError
+from mdiff.launch.backend import open_backend
+from mdiff.launch.status import find_submission
+from mdiff.run_dir import RunDir
+
+
+def cancel_job(run_dir: RunDir) -> str:
+    """Ask the newest job of the run to leave; a sentence that says what happens now.
+
+    Raises:
+        LaunchError: there is no job, or it has ended.
+    """
+    ledger = read_ledger(run_dir)
+    submission = find_submission(run_dir, ledger)
+    backend = open_backend(submission.job.backend)
+    state = backend.state(submission, ledger)
+    if state.is_final:
+        raise LaunchError(f"run {run_dir.name} has no job to cancel: job {submission.scheduler_job} is {state}")
+    return backend.cancel(run_dir, submission, ledger)

@@ -1,0 +1,197 @@
+"""A submission, from flags to a running job. What is wrong is found in the order in which the user can act on it."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from mdiff.budget.estimate import Estimate, estimate
+from mdiff.budget.ledger import Ledger, committed_usd, read_ledger, spent_usd
+from mdiff.budget.pace import measured_images_per_second
+from mdiff.budget.policy import Admission, admit, reserve, withdraw
+from mdiff.errors import DataError, UsageError
+from mdiff.launch.backend import Backend, open_backend
+from mdiff.launch.job import dataset_names, train_job
+from mdiff.launch.place import Place, open_run, resolve_place
+from mdiff.launch.stage_rules import check_stages
+from mdiff.recipe.checkpoints import checkpoint_place, list_checkpoints
+from mdiff.recipe.job import JobSpec, Submission
+from mdiff.recipe.load import load_recipe, to_toml
+from mdiff.recipe.manifest import check_dataset, dataset_needs
+from mdiff.recipe.recipe import Recipe
+from mdiff.recipe.site import BackendName
+from mdiff.recipe.stages import parse_stages
+from mdiff.run_dir import RunDir, replace_file
+from mdiff.units import SECONDS_PER_HOUR, utc_now, utc_stamp
+
+SHAPES = "shapes"
+"""The data set that `mdiff data shapes` makes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the user asked for."""
+
+    stages: str
+    """1, 2-4 or all."""
+    recipe: str
+    """Name of a preset, or a file."""
+    overrides: Sequence[str] = ()
+    run: str = ""
+    """Empty: the recipe's name."""
+    backend: BackendName | None = None
+    site_file: Path | None = None
+    runs_dir: Path | None = None
+    nodes: int | None = None
+    usd_per_gpu_hour: Decimal | None = None
+    time_limit_hours: float | None = None
+    over_budget_reason: str = ""
+    again: bool = False
+    dry_run: bool = False
+    on_cpu: bool = False
+    """Local backend: leave GPUs alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A submission that has passed all checks; nothing is written yet."""
+
+    recipe: Recipe
+    place: Place
+    run_dir: RunDir
+    stages: range
+    estimate: Estimate
+    admission: Admission
+    backend: Backend
+    images: int
+    """In the data sets of the first stage; 0 where they cannot be seen from here."""
+    warnings: tuple[str, ...]
+    """What a real submission would refuse."""
+    submission: Submission
+    again: bool
+
+    @property
+    def job(self) -> JobSpec:
+        return self.submission.job
+
+    def render(self) -> str:
+        """What would be started, as a shell script."""
+        return self.backend.render(self.run_dir, self.submission)
+
+
+def plan_submission(order: Order) -> Plan:
+    """Check everything: usage, recipe and site, the run, the budget, the backend, the data.
+
+    Raises:
+        MdiffError: the first thing that is wrong.
+    """
+    recipe = load_recipe(order.recipe, order.overrides)
+    stages = parse_stages(order.stages, len(recipe.stages), recipe.name)
+    gpus = (lambda: ()) if order.on_cpu else None
+    place = resolve_place(order.backend, order.site_file, nodes=order.nodes, usd_per_gpu_hour=order.usd_per_gpu_hour, gpus=gpus)
+    check_processes(recipe, place)
+    run_dir = open_run(order.run or recipe.name, order.runs_dir, place.site)
+    ledger, now = read_ledger(run_dir), utc_now()
+    progress = check_stages(recipe, run_dir, stages, ledger, order.again)
+    speeds = measured_images_per_second(ledger.records, place.hardware.device)
+    cost = estimate(recipe, place.hardware, place.price, stages, progress.images_done, speeds)
+    counts = "train" in recipe.budget.covers
+    admission = weigh(cost, ledger, recipe.budget.limit_usd, now, must_fit=counts and not order.over_budget_reason)
+    backend = open_backend(place.backend)
+    images, problems = look_at_data(recipe, place, [number for number in stages if number not in progress.stages_done])
+    if problems and not order.dry_run:
+        raise DataError(problems[0])
+    submission_id = f"{utc_stamp(now)}-{secrets.token_hex(2)}"
+    seconds = order.time_limit_hours * SECONDS_PER_HOUR if order.time_limit_hours else None
+    submission = Submission(
+        id=submission_id,
+        submitted_at=now.isoformat(),
+        job=train_job(recipe, place, stages, run_dir, submission_id, seconds),
+        recipe_toml=to_toml(recipe),
+        reservation_usd=cost.usd,
+        counts=counts,
+        over_budget_reason=order.over_budget_reason,
+    )
+    return Plan(
+        recipe=recipe, place=place, run_dir=run_dir, stages=stages, estimate=cost, admission=admission, backend=backend, images=images,
+        warnings=tuple(problems), submission=submission, again=order.again,
+    )  # fmt: skip
+
+
+def submit(plan: Plan) -> Submission:
+    """Reserve the money and start the job; the submission as it stands in the run directory.
+
+    Raises:
+        BudgetExceededError: somebody else has taken the money meanwhile.
+        LaunchError: the job did not start; its reservation is withdrawn.
+    """
+    reserve(plan.run_dir, plan.submission, stages=plan.estimate.stages)
+    try:
+        if plan.again:
+            set_aside(plan.run_dir, plan.stages[0], plan.submission.id)
+        scheduler_job = plan.backend.start(plan.run_dir, plan.submission)
+    except BaseException:
+        withdraw(plan.run_dir, plan.submission)
+        raise
+    submitted = plan.submission.model_copy(update={"scheduler_job": scheduler_job})
+    replace_file(plan.run_dir.submission(submitted.id), submitted.model_dump_json(indent=2))
+    return submitted
+
+
+def check_processes(recipe: Recipe, place: Place) -> None:
+    """
+    Raises:
+        UsageError: the lanes of the recipe cannot be shared out.
+    """
+    if recipe.data.lanes % place.hardware.num_devices:
+        raise UsageError(
+            f"{place}: data.lanes = {recipe.data.lanes} must be a multiple of the job's {place.hardware.num_devices} processes; "
+            "take other hardware (site file, --nodes), or --set data.lanes=N for a new run"
+        )
+
+
+def weigh(cost: Estimate, ledger: Ledger, limit_usd: Decimal, now: datetime, must_fit: bool) -> Admission:
+    """
+    Raises:
+        BudgetExceededError: it must fit, and does not.
+    """
+    spent, committed = spent_usd(ledger, now), committed_usd(ledger, now)
+    if must_fit:
+        return admit(cost.usd, spent, committed, limit_usd, stages=cost.stages)
+    return Admission(cost.usd, spent, committed, limit_usd)
+
+
+def look_at_data(recipe: Recipe, place: Place, stages: Sequence[int]) -> tuple[int, list[str]]:
+    """Images in the data sets of the first of `stages`, and what is wrong with the data sets of all of them."""
+    if place.backend == "kubernetes":
+        # Its volumes cannot be seen from here; the job looks at them itself.
+        return 0, []
+    counts: dict[str, int] = {}
+    problems: list[str] = []
+    for stage in (recipe.stages[number - 1] for number in stages):
+        for use in stage.datasets:
+            folder = place.site.dataset_folder(use.name)
+            try:
+                found = check_dataset(folder, stage.resolution, dataset_needs(recipe, stage))
+                counts.setdefault(use.name, found.samples)
+            except DataError as error:
+                problems.append(f"data set {use.name}: {error}\n  {_data_advice(use.name, folder)}")
+    first = dataset_names(recipe, range(stages[0], stages[0] + 1))
+    return sum(counts.get(name, 0) for name in first), list(dict.fromkeys(problems))
+
+
+def _data_advice(name: str, folder: Path) -> str:
+    if name == SHAPES:
+        return f"Make it with: mdiff data shapes {folder} --images 20000      or say in the site file where it lies: [datasets]"
+    return f'If it lies elsewhere, say so in the site file: [datasets] {name} = "/its/folder"'
+
+
+def set_aside(run_dir: RunDir, first_stage: int, submission_id: str) -> None:
+    """Hide the checkpoints of `first_stage` and later ones from the job; nothing is deleted."""
+    hidden = run_dir.checkpoints / f".before-{submission_id}"
+    for path in list_checkpoints(run_dir):
+        if checkpoint_place(path)[0] >= first_stage:
+            hidden.mkdir(exist_ok=True)
+            path.rename(hidden / path.name)
