@@ -192,4 +192,3 @@ class Watch:
         if self.job.kind == "train" and end.reason in MAY_LACK_PROGRESS and without_progress(self.earlier.newest_before_job, checkpoints):
             return End("no_progress", f"{len(checkpoints)} attempts, the last two without a newer checkpoint; {end.detail or end.reason}")
         return end
-

@@ -120,9 +120,7 @@ def spent_usd(ledger: Ledger, now: datetime, counted: bool = True, *, pid_alive:
     return sum((billed_usd(record, now, pid_alive=pid_alive) for record in ledger.records if record.counts is counted), Decimal(0))
 
 
-def committed_usd(
-    ledger: Ledger, now: datetime, *, excluding: str = "", before: str = "", pid_alive: PidAlive = pid_alive_here
-) -> Decimal:
+def committed_usd(ledger: Ledger, now: datetime, *, excluding: str = "", before: str = "", pid_alive: PidAlive = pid_alive_here) -> Decimal:
     """What open jobs are still expected to spend: max(0, reservation - billed) of each.
 
     Args:
@@ -145,9 +143,7 @@ def _remaining_usd(submission: Submission, ledger: Ledger, now: datetime, pid_al
     return max(Decimal(0), submission.reservation_usd - billed)
 
 
-def is_open(
-    submission: Submission, attempts: Sequence[AttemptRecord], now: datetime, *, pid_alive: PidAlive = pid_alive_here
-) -> bool:
+def is_open(submission: Submission, attempts: Sequence[AttemptRecord], now: datetime, *, pid_alive: PidAlive = pid_alive_here) -> bool:
     """Whether the job may still spend. `attempts` are its own, in order of start.
 
     A scheduler may start a job long after its submission, and again after an attempt was lost; the local backend does neither.

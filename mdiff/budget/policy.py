@@ -48,9 +48,7 @@ class Admission:
         return self.short_usd <= 0
 
 
-def admit(
-    estimate_usd: Decimal, spent: Decimal, committed: Decimal, limit: Decimal, *, stages: Sequence[StageEstimate] = ()
-) -> Admission:
+def admit(estimate_usd: Decimal, spent: Decimal, committed: Decimal, limit: Decimal, *, stages: Sequence[StageEstimate] = ()) -> Admission:
     """What exactly uses up the limit still fits.
 
     Args:

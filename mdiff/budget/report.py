@@ -262,9 +262,7 @@ def _total(stages: Sequence[StageRow], others: Sequence[OtherRow], limit: Decima
 
 
 def _other_rows(accounts: Mapping[str, Account]) -> tuple[OtherRow, ...]:
-    return tuple(
-        OtherRow(label=label, gpu_hours_spent=part.gpu_hours, spent_usd=part.usd) for label, part in sorted(accounts.items())
-    )
+    return tuple(OtherRow(label=label, gpu_hours_spent=part.gpu_hours, spent_usd=part.usd) for label, part in sorted(accounts.items()))
 
 
 def _attempt_row(bill: AttemptBill) -> AttemptRow:

@@ -127,4 +127,3 @@ def _collect_exit_code(pid: int) -> None:
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), "it said nothing").removeprefix("error: ")
-

@@ -48,9 +48,7 @@ class GrowingLog:
         return self._decoder.decode(block)
 
 
-def follow(
-    run_dir: RunDir, num_lines: int, submission_id: str = "", sleep: Callable[[float], None] = time.sleep
-) -> Iterator[str]:
+def follow(run_dir: RunDir, num_lines: int, submission_id: str = "", sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
     """Text of the newest attempt's log and of those that come after it, until the job has ended."""
     submission = find_submission(run_dir, read_ledger(run_dir), submission_id)
     log: GrowingLog | None = None

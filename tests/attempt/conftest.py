@@ -50,7 +50,9 @@ class Job:
     def start(self, heartbeat_seconds: float = 0.3) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "mdiff.attempt", str(self.run_dir.path), self.submission.id]
         rhythm = ["--poll-seconds", "0.05", "--heartbeat-seconds", str(heartbeat_seconds)]
-        supervisor = subprocess.Popen([*command, *rhythm], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        supervisor = subprocess.Popen(
+            [*command, *rhythm], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
         self.supervisors.append(supervisor)
         return supervisor
 

@@ -48,7 +48,9 @@ def test_guard_killed_by_sigkill_leaves_no_process_and_the_attempt_fails(submit)
 
 
 def test_what_a_job_leaves_running_when_it_ends_is_killed(submit):
-    job = submit("subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', here], start_new_session=True); outcome('completed')")
+    job = submit(
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', here], start_new_session=True); outcome('completed')"
+    )
     assert job.run() == 0
     assert not job.processes()
 
@@ -64,7 +66,9 @@ def test_main_process_of_the_job_killed_takes_its_workers_with_it(submit):
 
 
 def test_job_does_not_die_of_a_full_disk_under_the_record_and_nothing_is_lost(submit, tmp_path):
-    job = submit("open(here + '/up', 'w').close()\nfor n in range(100):\n    progress(n); time.sleep(0.02)\nprint('ALIVE')\noutcome('completed')")
+    job = submit(
+        "open(here + '/up', 'w').close()\nfor n in range(100):\n    progress(n); time.sleep(0.02)\nprint('ALIVE')\noutcome('completed')"
+    )
     supervisor = job.start(heartbeat_seconds=0.2)
     job.wait_for("up")
     wait_until(job.attempt.record.exists)

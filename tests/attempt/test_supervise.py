@@ -8,7 +8,9 @@ import pytest
 from mdiff.attempt.stop import request_stop
 
 ENDLESS = "open(here + '/up', 'w').close()\nwhile True: time.sleep(0.02)"
-POLITE = "open(here + '/up', 'w').close()\nwhile not asked_to_stop(): time.sleep(0.02)\noutcome('stopped', checkpoint='stage-1-step-000010')"
+POLITE = (
+    "open(here + '/up', 'w').close()\nwhile not asked_to_stop(): time.sleep(0.02)\noutcome('stopped', checkpoint='stage-1-step-000010')"
+)
 
 
 def test_job_that_ends_well_is_completed(submit):
@@ -29,7 +31,9 @@ def test_recipe_of_the_run_and_of_the_submission_are_written_where_they_are_miss
 
 
 def test_job_gets_its_environment_and_the_folders_of_its_data_sets(submit):
-    job = submit("print('GOT', os.environ['COLOUR'], os.environ['MDIFF_DATASETS'])", environment={"COLOUR": "blue"}, datasets={"shapes": "/d"})
+    job = submit(
+        "print('GOT', os.environ['COLOUR'], os.environ['MDIFF_DATASETS'])", environment={"COLOUR": "blue"}, datasets={"shapes": "/d"}
+    )
     job.run()
     assert 'GOT blue {"shapes": "/d"}' in job.log
 

@@ -39,9 +39,7 @@ def test_before_any_run_everything_is_planned_and_nothing_spent() -> None:
 
 @given(st.lists(st.tuples(slices, st.sampled_from(["train", "encode"]), st.booleans(), st.booleans()), max_size=5))
 def test_rows_add_up_to_the_total_and_nothing_is_counted_twice(attempts: list[tuple]) -> None:
-    records = [
-        make_record(*parts, kind=kind, counts=counts, reason="failed" if ended else None) for parts, kind, counts, ended in attempts
-    ]
+    records = [make_record(*parts, kind=kind, counts=counts, reason="failed" if ended else None) for parts, kind, counts, ended in attempts]
     report = report_of(*records)
     rows = [*report.stages, *report.others]
     assert sum(row.spent_usd for row in rows) == report.total.spent_usd == spent_usd(Ledger(records=tuple(records)), NOW)

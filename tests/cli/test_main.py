@@ -10,7 +10,19 @@ import pytest
 from mdiff.errors import BudgetExceededError, CheckpointError, DataError, LaunchError, MdiffError, RecipeError
 
 START = [sys.executable, "-c", "from mdiff_cli.main import main; main()"]
-COMMANDS = ["", "submit", "status", "logs", "cancel", "budget report", "recipe list", "recipe show", "recipe check", "recipe schema", "data shapes"]
+COMMANDS = [
+    "",
+    "submit",
+    "status",
+    "logs",
+    "cancel",
+    "budget report",
+    "recipe list",
+    "recipe show",
+    "recipe check",
+    "recipe schema",
+    "data shapes",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -48,7 +60,14 @@ def test_version(mdiff):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(MdiffError("x"), 1), (RecipeError("k", "x"), 2), (BudgetExceededError("x"), 3), (LaunchError("x"), 4), (DataError("x"), 5), (CheckpointError("x"), 6)],
+    [
+        (MdiffError("x"), 1),
+        (RecipeError("k", "x"), 2),
+        (BudgetExceededError("x"), 3),
+        (LaunchError("x"), 4),
+        (DataError("x"), 5),
+        (CheckpointError("x"), 6),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_error_of_a_user_is_a_line_and_an_exit_code(mdiff, monkeypatch, error, code):
@@ -76,12 +95,17 @@ def test_interrupt_is_130(mdiff, monkeypatch):
 
 def test_reader_that_has_had_enough_is_no_error():
     result = subprocess.run(
-        ["bash", "-c", f"{START[0]} -c '{START[2]}' recipe schema | head -c 1"], capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        ["bash", "-c", f"{START[0]} -c '{START[2]}' recipe schema | head -c 1"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert (result.stdout, result.stderr) == ("{", "")
 
 
-@pytest.mark.parametrize("line", ["submit", "submit --stage 1 --nodes 0", "submit --stage 1 --usd-per-gpu-hour 0", "nonsense", "submit --stage"])
+@pytest.mark.parametrize(
+    "line", ["submit", "submit --stage 1 --nodes 0", "submit --stage 1 --usd-per-gpu-hour 0", "nonsense", "submit --stage"]
+)
 def test_wrong_usage_is_2(mdiff, line):
     result = mdiff(line)
     assert result.code == 2

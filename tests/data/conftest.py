@@ -28,9 +28,7 @@ def shapes_root(tmp_path_factory: pytest.TempPathFactory, shapes_settings: Shape
 def write_tiny() -> TinyDatasetWriter:
     """Write a data set of tiny samples; the text of a sample is its key, and its numbers are its index."""
 
-    def write(
-        root: Path, counts: Sequence[int], *, name: str = "k", short_sides: Sequence[int] | None = None, channels: int = 1
-    ) -> Path:
+    def write(root: Path, counts: Sequence[int], *, name: str = "k", short_sides: Sequence[int] | None = None, channels: int = 1) -> Path:
         captions = SetDescription(kind="captions", shape=(2, 4), encoder="none", encoder_sha256="0")
         latents = SetDescription(kind="latents", resolution=8, shape=(channels, 2, 2), encoder="none", encoder_sha256="0")
         index = 0

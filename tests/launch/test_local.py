@@ -73,7 +73,13 @@ def test_status_tells_where_training_stands_and_what_it_costs(start):
     plan, submission = start("1-2", POLITE)
     wait_until(lambda: read_status(plan.run_dir).progress)
     status = read_status(plan.run_dir)
-    assert (status.run, status.job, status.backend, status.state, status.attempts) == ("shapes", submission.scheduler_job, "local", "RUNNING", 1)
+    assert (status.run, status.job, status.backend, status.state, status.attempts) == (
+        "shapes",
+        submission.scheduler_job,
+        "local",
+        "RUNNING",
+        1,
+    )
     assert (status.progress.stage, status.progress.step, status.progress.images_seen, status.progress.loss) == (1, 64, 640, 0.5)
     assert status.progress.images_per_second == 100.0 / plan.job.hardware.num_devices
     stage = plan.recipe.stages[0]
@@ -125,7 +131,9 @@ def test_following_reads_every_attempt_of_a_job_that_is_started_again(start, mon
     wait_for_end(plan, submission)
     first = plan.run_dir.attempt_dirs()[0]
     second = plan.run_dir.attempt(first.name + "-again")
-    looks = iter([(JobState.RUNNING, first.log), (JobState.RUNNING, first.log), (JobState.RUNNING, second.log), (JobState.COMPLETED, second.log)])
+    looks = iter(
+        [(JobState.RUNNING, first.log), (JobState.RUNNING, first.log), (JobState.RUNNING, second.log), (JobState.COMPLETED, second.log)]
+    )
     second.path.mkdir()
     second.log.write_text("more\n")
     monkeypatch.setattr("mdiff.launch.logs._look", lambda *_: next(looks))

@@ -99,7 +99,9 @@ def test_run_that_is_being_trained_refuses_a_second_job_whatever_the_flags(start
 
 
 def test_stage_needs_the_one_before(dataset, home):
-    with pytest.raises(UsageError, match=r"stage 3 needs the weights of stage 2, and run shapes has none \(stage 1 has not begun\)\n  Submit --stage 1-4"):
+    with pytest.raises(
+        UsageError, match=r"stage 3 needs the weights of stage 2, and run shapes has none \(stage 1 has not begun\)\n  Submit --stage 1-4"
+    ):
         plan_submission(order("3-4"))
     run_dir = RunDir(home / "runs" / "shapes")
     make_checkpoint(run_dir, 1, RECIPE.stages[0].steps // 2)

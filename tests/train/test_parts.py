@@ -1,5 +1,6 @@
 """The small parts of training, each by what it promises."""
 
+import itertools
 import json
 import math
 
@@ -40,7 +41,7 @@ def test_warm_up_reaches_the_peak_and_cosine_ends_at_its_floor():
     assert max(rates) == rates[9] == rates[10] == 2.0
     assert rates[60] == pytest.approx(2.0 * (0.25 + 0.75 / 2))
     assert rates[110] == pytest.approx(0.5)
-    assert all(after <= before for before, after in zip(rates[10:], rates[11:], strict=False))
+    assert all(after <= before for before, after in itertools.pairwise(rates))
 
 
 def test_constant_rate_stays_at_its_peak_after_the_warm_up():
@@ -105,7 +106,7 @@ def test_next_stage_keeps_the_weights_and_makes_the_rest_anew(recipe):
     assert (state.stage, state.step) == (4, 0)
     assert state.average is not None
     # continued, fresh, continued
-    assert [after is before for before, after in zip(optimizers, optimizers[1:], strict=False)] == [True, False, True]
+    assert [after is before for before, after in itertools.pairwise(optimizers)] == [True, False, True]
     latents = torch.zeros(1, 3, 32, 32)
     assert state.model(latents, torch.zeros(1), torch.zeros(1, 8, 64)).shape == latents.shape
 

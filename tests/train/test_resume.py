@@ -128,7 +128,10 @@ def test_checkpoint_of_another_recipe_is_refused(training, dataset: Path, small_
 @pytest.mark.slow  # inductor compiles for most of a minute
 def test_compiled_training_agrees_with_plain_training(training):
     short = [*SMALL, "stages[0].steps=3", "evaluation.prompts=['a circle']"]
-    plain, compiled = training("plain", load_recipe("shapes", short)), training("compiled", load_recipe("shapes", [*short, "training.compile=true"]))
+    plain, compiled = (
+        training("plain", load_recipe("shapes", short)),
+        training("compiled", load_recipe("shapes", [*short, "training.compile=true"])),
+    )
     plain.finish("1")
     compiled.finish("1")
     for place, loss in plain.losses().items():
