@@ -179,7 +179,7 @@ def _hardware_text(report: Report) -> str:
     hardware = report.hardware
     device = device_named(hardware.device)
     name = device.name if device else hardware.device
-    devices = f"{hardware.num_devices} x {name}" if name != "cpu" else f"{hardware.num_devices} processes on the CPU"
+    devices = f"{hardware.num_devices} x {name}" if name != "cpu" else f"{hardware.num_devices} CPU processes"
     if report.price is None:
-        return f"{devices}, price unknown: write [price] in the site file, or give --usd-per-gpu-hour"
+        return f"{devices}, price unknown: set [price] in the site file or --usd-per-gpu-hour"
     return f"{devices} at {str(report.price).replace('{unit}', report.unit)}"

@@ -13,8 +13,8 @@ from mdiff.units import utc_now
 
 CHANGE_SECONDS = 3.0
 """A change of activity is written at once, but not more often than this."""
-LAST_TRIES = 6
-"""For the final record, while the disk is full."""
+CLOSE_SECONDS = 30.0
+"""For how long the final record is tried while the disk is full."""
 TRY_AGAIN_SECONDS = 5.0
 
 
@@ -70,12 +70,12 @@ class Bookkeeper:
     def close(self, end: End, sleep: Callable[[float], None] = time.sleep) -> bool:
         """Write the reason of the end; False if the disk does not take it, so that the last heartbeat is what will be billed."""
         self._record = self._record.model_copy(update={"reason": end.reason, "detail": end.detail})
-        for attempt in range(LAST_TRIES):
-            if attempt:
-                sleep(TRY_AGAIN_SECONDS)
-            if self._write():
-                return True
-        return False
+        deadline = self._clock() + CLOSE_SECONDS
+        while not self._write():
+            if self._clock() >= deadline:
+                return False
+            sleep(min(TRY_AGAIN_SECONDS, self._record.heartbeat_interval_seconds))
+        return True
 
     def _write(self) -> bool:
         self._record = self._record.model_copy(update={"slices": self._meter.slices(), "heartbeat_at": utc_now().isoformat()})

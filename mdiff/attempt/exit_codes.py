@@ -58,7 +58,7 @@ def end_of(job: JobEnd) -> End:
         return End(said, job.outcome.detail if job.outcome and job.outcome.detail else job.last_words)
     if job.stop is not None:
         return End(job.stop.reason, _how_it_left(job, job.stop))
-    if job.exit_code == 0:
+    if job.exit_code == 0 and said != "stopped":
         return End("completed")
     return End("failed", job.last_words or _code_text(job.exit_code))
 

@@ -14,9 +14,12 @@ StopReason = Literal["budget", "time_limit", "preempted", "cancelled"]
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def request_stop(attempt: AttemptDir, reason: StopReason, requested_by: str) -> bool:
+def stop_request(reason: StopReason, requested_by: str) -> StopRequest:
+    return StopRequest(reason=reason, requested_at=utc_now().isoformat(), requested_by=requested_by)
+
+
+def request_stop(attempt: AttemptDir, request: StopRequest) -> bool:
     """Ask the job of this attempt to stop; False if somebody has asked before, whose reason stands."""
-    request = StopRequest(reason=reason, requested_at=utc_now().isoformat(), requested_by=requested_by)
     return create_file(attempt.stop, request.model_dump_json())
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from mdiff.attempt.job_files import newest_checkpoint, read_outcome, read_progre
 from mdiff.attempt.job_process import JobProcess
 from mdiff.attempt.log import AttemptLog, last_words
 from mdiff.attempt.meter import Meter
-from mdiff.attempt.stop import SignalWatch, StopReason, read_stop, request_stop, signal_means
+from mdiff.attempt.stop import SignalWatch, read_stop, request_stop, signal_means, stop_request
 from mdiff.budget.liveness import boot_id
 from mdiff.budget.record import AttemptRecord, EndReason
 from mdiff.recipe.exchange import ATTEMPT_VARIABLE, DATASETS_VARIABLE, StopRequest
@@ -54,10 +55,10 @@ def supervise(run_dir: RunDir, submission: Submission, rhythm: Rhythm) -> int:
                 poll_seconds=rhythm.poll_seconds,
             )  # fmt: skip
             end = watch.carry_out()
-    # Before the record is closed: whoever follows the log stops reading then.
-    log.write(f'attempt ends with reason "{end.reason}"' + (f": {end.detail}" if end.detail else ""))
-    if not books.close(end):
-        log.write("the last ledger record could not be written: the bill ends with the one before, plus one interval")
+        # Before the record is closed: whoever follows the log stops reading then.
+        log.write(f'attempt ends with reason "{end.reason}"' + (f": {end.detail}" if end.detail else ""))
+        if not books.close(end):
+            log.write("the last ledger record could not be written: the bill ends with the one before, plus one interval")
     return EXIT_CODES[end.reason]
 
 
@@ -118,6 +119,7 @@ class Watch:
     stop: StopRequest | None = None
     stop_seen_at: float = 0.0
     """Seconds since the attempt began."""
+    job_was_asked: bool = False
 
     def carry_out(self) -> End:
         process = JobProcess(self.job.argv, job_environment(self.job, self.attempt, os.environ), self.attempt.log)
@@ -144,26 +146,26 @@ class Watch:
             self.meter.shut_down()
 
     def _look_for_stop(self) -> None:
-        if self.stop is not None:
-            return
-        if self.signals.names:
-            self._ask(signal_means(self.job.backend), f"signal {self.signals.names[0]}")
-        elif self._seconds_left() <= self.job.grace_seconds:
-            self._ask("time_limit", f"time limit of {duration_text(self.job.time_limit_seconds or 0)}")
-        self.stop = read_stop(self.attempt)
-        if self.stop is not None:
+        if self.stop is None:
+            self.stop = read_stop(self.attempt) or self._own_request()
+            if self.stop is None:
+                return
             self.stop_seen_at = self.meter.elapsed_seconds
             grace = duration_text(self.job.grace_seconds)
             self.log.write(f"stop: {self.stop.reason}, asked by {self.stop.requested_by}; the job has {grace} for its checkpoint")
+        if not self.job_was_asked:
+            # On a full disk the job cannot be asked; its grace time runs all the same.
+            with suppress(OSError):
+                request_stop(self.attempt, self.stop)
+                self.job_was_asked = True
 
-    def _ask(self, reason: StopReason, requested_by: str) -> None:
-        try:
-            request_stop(self.attempt, reason, requested_by)
-        except OSError as error:
-            # On a full disk the job cannot be asked, and not save its work either. It is killed when the grace time is over.
-            self.log.write(f"the stop request cannot be written: {error.strerror or error}")
-            self.stop = StopRequest(reason=reason, requested_at=utc_now().isoformat(), requested_by=requested_by)
-            self.stop_seen_at = self.meter.elapsed_seconds
+    def _own_request(self) -> StopRequest | None:
+        """Why this supervisor itself wants the job to leave."""
+        if self.signals.names:
+            return stop_request(signal_means(self.job.backend), f"signal {self.signals.names[0]}")
+        if self._seconds_left() <= self.job.grace_seconds:
+            return stop_request("time_limit", f"time limit of {duration_text(self.job.time_limit_seconds or 0)}")
+        return None
 
     def _why_kill(self) -> str:
         """Empty while the job may go on."""
@@ -183,7 +185,7 @@ class Watch:
             JobEnd(
                 exit_code=code,
                 outcome=read_outcome(self.attempt),
-                stop=self.stop or read_stop(self.attempt),
+                stop=read_stop(self.attempt) or self.stop,
                 was_killed=was_killed,
                 last_words=last_words(self.attempt.log),
             )

@@ -1,6 +1,5 @@
 """Where a job runs: which site, hardware and price apply."""
 
-import math
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -120,7 +119,7 @@ def usable_cores() -> int:
 
 def threads_per_process(hardware: Hardware) -> int:
     """Of each process on the CPU, so that together they use the machine once."""
-    return max(1, math.floor(usable_cores() / hardware.devices_per_node))
+    return max(1, usable_cores() // hardware.devices_per_node)
 
 
 def open_run(run: str, runs_dir: Path | None, site: Site | None) -> RunDir:

@@ -51,7 +51,7 @@ def test_report_before_anything_has_run_is_the_default_recipe_at_the_papers_pric
     assert "20 % MFU (assumed: not yet measured here)" in text
     assert f"runs root {tmp_path}/runs (empty)" in text
     assert "92 % of the budget" in text
-    assert lines[-1].startswith("  Next: mdiff submit --stage 1 --backend local --recipe shapes")
+    assert lines[-1].startswith("  Next: mdiff demo ")
 
 
 def test_table_and_json_show_the_same_total() -> None:
@@ -60,12 +60,12 @@ def test_table_and_json_show_the_same_total() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--run", "shapes"]])
-def test_lines_fit_80_columns_without_colour_or_trailing_blanks_where_nobody_looks(shapes_run: RunDir, arguments: list[str]) -> None:
+def test_lines_fit_80_columns_without_colour_and_uncut_where_no_terminal_is(shapes_run: RunDir, arguments: list[str]) -> None:
     lines = report(*arguments, "--runs-dir", "runs").stdout.splitlines()
     tables = [line for line in lines if not line.startswith("runs root")]
     assert max(map(len, tables)) <= 80
     assert "\x1b" not in "".join(lines)
-    assert "..." not in "".join(line for line in tables if "%" in line and "of the budget" not in line), "nothing is cut off"
+    assert "…" not in "".join(lines), "nothing is cut off"
 
 
 def test_csv_reads_back_as_the_rows_of_the_json() -> None:
@@ -114,7 +114,7 @@ def test_price_that_is_no_amount_is_refused(price: str) -> None:
 def test_unknown_price_is_called_unknown(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('backend = "slurm"\n')
     text = report("--site", "site.toml").stdout
-    assert "price unknown: write [price] in the site file, or give --usd-per-gpu-hour" in text
+    assert "price unknown: set [price] in the site file or --usd-per-gpu-hour" in text
     assert "$" not in text.partition("total")[0].partition("stage")[2]
 
 

@@ -16,7 +16,7 @@ from tests.attempt.conftest import wait_until
 from tests.cli.test_main import START
 from tests.launch.conftest import wait_for_end
 
-POLITE = "progress(9700, loss=0.5, images_per_second=1402.0, mfu=0.4)\nwhile not asked_to_stop(): time.sleep(0.02)\noutcome('stopped')"
+POLITE = "progress(970, loss=0.5, images_per_second=1402.0, mfu=0.4)\nwhile not asked_to_stop(): time.sleep(0.02)\noutcome('stopped')"
 
 
 def test_plan_shows_place_data_price_estimate_budget(mdiff, dataset):
