@@ -11,7 +11,7 @@ from contextlib import suppress
 from getpass import getuser
 from pathlib import Path
 
-from mdiff.attempt.stop import read_stop, request_stop
+from mdiff.attempt.stop import read_stop, request_stop, stop_request
 from mdiff.budget.ledger import Ledger, is_open
 from mdiff.budget.liveness import pid_alive_here, supervisor_is_alive
 from mdiff.budget.record import AttemptRecord
@@ -84,7 +84,7 @@ class LocalBackend:
             raise LaunchError(f"job of submission {submission.id} has not begun yet; try again in a moment")
         attempt = run_dir.attempt(records[-1].attempt)
         grace = duration_text(submission.job.grace_seconds)
-        if request_stop(attempt, "cancelled", f"{getuser()} on {socket.gethostname()}"):
+        if request_stop(attempt, stop_request("cancelled", f"{_user()} on {socket.gethostname()}")):
             return f"asked job {records[-1].scheduler_job} to stop; it may take {grace} to save its work"
         earlier = read_stop(attempt)
         return f"job {records[-1].scheduler_job} was asked to stop before ({earlier.reason if earlier else 'by a file'})"
@@ -122,6 +122,14 @@ def _collect_exit_code(pid: int) -> None:
     """If the supervisor is our own child and has ended, let the system forget it."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        # A container may run under a number that no account has.
+        return f"user {os.getuid()}"
 
 
 def _last_line(log: Path) -> str:

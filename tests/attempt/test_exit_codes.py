@@ -33,6 +33,7 @@ def test_every_end_reason_has_an_exit_code_and_only_restarted_ones_have_143():
         ({"exit_code": 1}, "failed"),
         ({"said": "refused_data", "exit_code": 5}, "refused_data"),
         ({"said": "stopped", "exit_code": 1}, "failed"),
+        ({"said": "stopped"}, "failed"),
     ],
     ids=str,
 )

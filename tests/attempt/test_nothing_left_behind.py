@@ -106,6 +106,21 @@ def test_job_survives_a_disk_that_is_really_full(submit, tiny_disk, tmp_path):
     assert (tmp_path / "done").exists()
 
 
+def test_job_that_cannot_be_asked_to_stop_because_the_disk_is_full_is_killed_in_time(submit, tiny_disk):
+    job = submit("open(here + '/up', 'w').close()\ntime.sleep(60)", grace_seconds=0.5)
+    (job.run_dir.path / "attempts").symlink_to(tiny_disk)
+    supervisor = job.start(heartbeat_seconds=0.2)
+    job.wait_for("up")
+    filler = tiny_disk / "filler"
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1k"], capture_output=True, check=False)
+    supervisor.terminate()
+    wait_until(lambda: not job.processes(), seconds=5)
+    filler.unlink()
+    supervisor.communicate(timeout=10)
+    assert job.record.reason == "cancelled"
+    assert "killed" in job.record.detail
+
+
 def process_with(job, text: str, without: str = "\n") -> int:
     for path in Path("/proc").iterdir():
         if path.name.isdigit():

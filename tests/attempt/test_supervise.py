@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from mdiff.attempt.stop import request_stop
+from mdiff.attempt.stop import request_stop, stop_request
 
 ENDLESS = "open(here + '/up', 'w').close()\nwhile True: time.sleep(0.02)"
 POLITE = (
@@ -89,8 +89,8 @@ def test_stop_request_of_somebody_else_is_noticed_and_its_reason_stands(submit):
     job = submit(POLITE)
     supervisor = job.start()
     job.wait_for("up")
-    assert request_stop(job.attempt, "budget", "cap")
-    assert not request_stop(job.attempt, "cancelled", "me"), "the first reason wins"
+    assert request_stop(job.attempt, stop_request("budget", "cap"))
+    assert not request_stop(job.attempt, stop_request("cancelled", "me")), "the first reason wins"
     supervisor.communicate(timeout=10)
     assert (supervisor.returncode, job.record.reason) == (0, "budget")
 
