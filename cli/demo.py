@@ -10,6 +10,7 @@ from .options import RunOption, RunsDirOption
 
 MinutesOption = Annotated[float, typer.Option(min=0.05, help="Scales the steps of all stages; 20 draws better.")]
 PicturesOption = Annotated[int, typer.Option(min=1, metavar="N", help="New pictures to score, of each task.")]
+ImagesOption = Annotated[int, typer.Option(min=100, metavar="N", help="Pictures to train on.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Delete the demo's run and data set first.")]
 COMPUTE_PACKAGES = ("torch", "numpy", "webdataset", "safetensors", "PIL", "tensorboard")
 
@@ -17,6 +18,7 @@ COMPUTE_PACKAGES = ("torch", "numpy", "webdataset", "safetensors", "PIL", "tenso
 def demo(
     minutes: MinutesOption = 6,
     pictures: PicturesOption = 60,
+    images: ImagesOption = 12_000,
     run: RunOption = "shapes",
     runs_dir: RunsDirOption = None,
     fresh: FreshOption = False,
@@ -39,7 +41,7 @@ def demo(
     run_dir, dataset = places(order)
     if fresh:
         shutil.rmtree(run_dir.path, ignore_errors=True)
-    make_data(dataset, overwrite=fresh)
+    make_data(dataset, images, overwrite=fresh)
     train(order, run_dir)
     score(order, run_dir, dataset, pictures)
     print_end(run_dir, dataset, pictures, time.monotonic() - begin)

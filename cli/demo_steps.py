@@ -8,7 +8,7 @@ import typer
 from mdiff.budget.ledger import read_ledger
 from mdiff.budget.report import budget_report
 from mdiff.errors import LaunchError, MdiffError
-from mdiff.launch.demo import PICTURES, RECIPE, scaled_overrides
+from mdiff.launch.demo import RECIPE, scaled_overrides
 from mdiff.launch.evaluation import submit_evaluation
 from mdiff.launch.place import Place, open_run, resolve_place
 from mdiff.launch.run_progress import run_progress
@@ -38,14 +38,14 @@ def places(order: Order) -> tuple[RunDir, Path]:
     return open_run(order.run, order.runs_dir, place.site), place.site.dataset_folder(RECIPE)
 
 
-def make_data(dataset: Path, overwrite: bool) -> None:
+def make_data(dataset: Path, images: int, overwrite: bool) -> None:
     """Draw the data set, unless it is there.
 
     Raises:
         MdiffError: the folder holds something else, or drawing failed; the child process has said what.
     """
-    typer.echo(f"1/3  data set: {PICTURES:,} captioned pictures of shapes, {_short(dataset)}")
-    arguments = [str(dataset), "--images", str(PICTURES), *(["--overwrite"] if overwrite else [])]
+    typer.echo(f"1/3  data set: {images:,} captioned pictures of shapes, {_short(dataset)}")
+    arguments = [str(dataset), "--images", str(images), *(["--overwrite"] if overwrite else [])]
     code = run_compute("mdiff.data.shapes", arguments, needs=["numpy"])
     if code:
         raise MdiffError(f"the data set was not made (exit code {code}, see above); start afresh: mdiff demo --fresh")
@@ -97,7 +97,7 @@ def print_end(run_dir: RunDir, dataset: Path, pictures: int, seconds: float) -> 
     run = f" --run {run_dir.name}"
     typer.echo("\nFiles")
     for name, path in _files(run_dir, dataset):
-        typer.echo(f"  {name:<12}{_short(path)}")
+        typer.echo(f"  {name:<14}{_short(path)}")
     typer.echo(f'\nTry\n  mdiff sample "two blue squares"{run}\n  mdiff budget report{run}')
     typer.echo(
         "\nThe same path on your cluster:\n"

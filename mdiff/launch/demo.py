@@ -7,7 +7,6 @@ from mdiff.recipe.load import load_recipe
 RECIPE = "shapes"
 MINUTES = 6
 """What the preset's steps are meant to take on two cores."""
-PICTURES = 12_000
 
 
 def scaled_overrides(minutes: float) -> list[str]:

@@ -76,7 +76,7 @@ def find_first_stage(state: TrainingState, stages: range) -> None:
 
 def train_stages(state: TrainingState, stages: range, shop: Workshop) -> bool:
     """True when all of `stages` are done."""
-    while not state.stage_is_done:
+    while state.stage <= stages[-1] and not state.stage_is_done:
         if shop.world.is_main:
             stage = state.settings
             size = f"{stage.resolution} px, {stage.mask_ratio:.0%} masked, {stage.steps:,} steps of {stage.batch_size:,} images"

@@ -85,6 +85,15 @@ def test_finished_stage_is_not_trained_again(training, uninterrupted):
     assert run.run_dir.metrics.read_text() == before
 
 
+def test_stage_before_the_one_that_is_under_way_is_not_gone_beyond(training):
+    run = training()
+    run.finish("1")
+    run.kill_when(lambda: run.run_dir.checkpoint(2, 4).exists(), "2")
+    before = run.run_dir.metrics.read_text()
+    run.finish("1")
+    assert run.run_dir.metrics.read_text() == before
+
+
 def test_later_stage_without_the_one_before_is_refused_in_one_line(training):
     output = training().finish("2", expect=6)
     assert "error: stage 2 needs the weights of stage 1; the run stands at step 0 of 9 of stage 1" in output
