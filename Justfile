@@ -41,3 +41,7 @@ bench *NAMES:
 # Delete what tools leave behind; runs and data stay
 clean:
     rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Rewrite the golden texts of tests/golden, on purpose; look at the difference before you commit it
+golden:
+    MDIFF_WRITE_GOLDEN=1 {{ python }} -m pytest -q tests/launch/test_sbatch.py

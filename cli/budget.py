@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What a run was planned to cost, has cost and will cost.")
 
 
-@app.callback()
-def budget() -> None:
-    """Keeps `report` a command of its own while it is the only one."""
-
-
 @app.command()
 def report(
     recipe: RecipeOption = "",
@@ -60,7 +55,7 @@ def report(
     changes = overrides or ()
     run_dir = open_run(run or _load(recipe, changes).name, runs_dir, the_site)
     the_recipe = _recipe_of(run_dir, recipe, changes, may_be_new=bool(recipe) or not run)
-    ledger = read_ledger(run_dir)
+    ledger = _current(run_dir, read_ledger(run_dir))
     hardware, price, backend = _place(ledger, the_site, usd_per_gpu_hour, prefer_site=site is not None)
     limit = the_recipe.budget.limit_usd if _sets_limit(changes) else None
     found = budget_report(the_recipe, ledger, hardware, price, utc_now(), run_dir.path.parent, run=run_dir.name, limit_usd=limit)
@@ -70,6 +65,38 @@ def report(
         print_csv(found)
     else:
         print_report(found, _next_step(found, backend, recipe or the_recipe.name))
+
+
+@app.command()
+def sync(
+    run: RunOption = "",
+    runs_dir: RunsDirOption = None,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the meter with the scheduler's own account, attempt by attempt; the larger of the two is billed.
+
+    The run with the newest job, unless --run says which. What the scheduler says is kept in the run directory.
+
+    \b
+      mdiff budget sync
+      mdiff budget sync --run microdit-xl --json
+    """
+    from mdiff.budget.differences import compare
+    from mdiff.budget.ledger import read_ledger
+    from mdiff.launch.scheduler import refresh
+    from mdiff.units import utc_now
+
+    from .status import chosen_run
+    from .sync_text import sync_lines
+
+    run_dir = chosen_run(run, runs_dir, site)
+    found = compare(run_dir.name, refresh(run_dir, read_ledger(run_dir), everything=True), utc_now())
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    for line in sync_lines(found):
+        typer.echo(line)
 
 
 def _load(recipe: str, overrides: Sequence[str]) -> "Recipe":
@@ -104,6 +131,18 @@ def _place(
     if usd_per_gpu_hour is not None:
         return place.hardware, Price(usd_per_gpu_hour=usd_per_gpu_hour, source="--usd-per-gpu-hour", basis="flag"), place.backend
     return place.hardware, place.price, place.backend
+
+
+def _current(run_dir: "RunDir", ledger: "Ledger") -> "Ledger":
+    """With what the schedulers of open jobs say; a report is possible without them, and then says so."""
+    from mdiff.errors import LaunchError
+    from mdiff.launch.scheduler import refresh
+
+    try:
+        return refresh(run_dir, ledger)
+    except LaunchError as error:
+        typer.echo(f"warning: open jobs are billed by the meter alone: {error}", err=True)
+        return ledger
 
 
 def _sets_limit(overrides: Sequence[str]) -> bool:

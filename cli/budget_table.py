@@ -172,7 +172,8 @@ def _attempt_table(report: Report) -> Table:
 
 def _notes(report: Report) -> list[str]:
     """What the figures rest on."""
-    return [f"budget set by {report.limit_source}", _hardware_text(report), report.speed_note]
+    notes = [f"budget set by {report.limit_source}", _hardware_text(report), report.speed_note]
+    return [*notes, f"billed: {report.account_note}"] if report.account_note else notes
 
 
 def _hardware_text(report: Report) -> str:

@@ -12,7 +12,7 @@ from mdiff.launch.demo import RECIPE, scaled_overrides
 from mdiff.launch.evaluation import submit_evaluation
 from mdiff.launch.place import Place, open_run, resolve_place
 from mdiff.launch.run_progress import run_progress
-from mdiff.launch.stage_rules import check_settings, open_training_job
+from mdiff.launch.stage_rules import check_settings, open_training_jobs
 from mdiff.launch.state import JobState
 from mdiff.launch.submit import Order, plan_submission, submit
 from mdiff.recipe.load import load_recipe
@@ -63,7 +63,7 @@ def train(order: Order, run_dir: RunDir) -> None:
         typer.echo(f"2/3  training: done before in {_short(run_dir.path)}; start over with --fresh")
         return
     submission_id = ""
-    if open_training_job(read_ledger(run_dir)):
+    if open_training_jobs(read_ledger(run_dir)):
         typer.echo("2/3  training: an earlier demo's job is still running; following it")
     else:
         plan = plan_submission(order)

@@ -28,12 +28,12 @@ def logs(
       mdiff logs -n 20
       mdiff logs -f --run shapes
     """
-    from mdiff.launch.logs import exit_code_of, newest_log, tail
+    from mdiff.launch.logs import exit_code_of, newest_logs
     from mdiff.launch.logs import follow as follow_log
 
     run_dir = chosen_run(run, runs_dir, site)
     if not follow:
-        typer.echo(tail(newest_log(run_dir), lines)[0], nl=False)
+        typer.echo(newest_logs(run_dir, lines), nl=False)
         return
     for text in follow_log(run_dir, lines):
         typer.echo(text, nl=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def plan_lines(plan: "Plan") -> list[str]:
     unit = plan.place.unit
     rows = {
-        "where": str(plan.place),
+        "where": _where(plan),
         "data": _data(plan),
         "price": str(plan.job.price).replace("{unit}", unit),
         "estimate": f"{_hours(plan)} {unit}-hours   {amount_text(plan.estimate.usd)}   ({plan.estimate.assumption})",
@@ -31,6 +31,18 @@ def stage_text(recipe: "Recipe", number: int) -> str:
     """
     stage = recipe.stages[number - 1]
     return f"{stage.resolution} px, {100 * stage.mask_ratio:.0f} % masked, {stage.steps:,} steps of {stage.batch_size:,} images"
+
+
+def _where(plan: "Plan") -> str:
+    slurm, container = plan.job.slurm, plan.job.container
+    parts = [str(plan.place)]
+    if slurm and slurm.partition:
+        parts.append(f"partition {slurm.partition}")
+    if container.image:
+        parts.append(f"image {container.image}")
+    if plan.job.after:
+        parts.append(f"after job {plan.job.after}")
+    return ", ".join(parts)
 
 
 def _title(plan: "Plan") -> list[str]:
@@ -69,5 +81,12 @@ def _time_limit(plan: "Plan") -> str:
     seconds = plan.job.time_limit_seconds
     if seconds is None:
         return "none"
+    attempt = plan.job.attempt_limit_seconds
+    if attempt is None or attempt >= seconds:
+        return _hours_text(seconds)
+    return f"{_hours_text(seconds)}, in attempts of at most {_hours_text(attempt)}, requeued by itself"
+
+
+def _hours_text(seconds: float) -> str:
     hours = seconds / SECONDS_PER_HOUR
-    return f"{hours:g} h" if hours >= 1 else duration_text(seconds)
+    return f"{hours:.3g} h" if hours >= 1 else duration_text(seconds)

@@ -1,7 +1,7 @@
 """How a run's status looks."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,11 +15,11 @@ BAR_CELLS = 18
 
 
 def status_lines(status: RunStatus, now: datetime) -> Iterator[str]:
-    attempt = f"  attempt {status.attempts}" if status.attempts > 1 else ""
+    attempt = f"  attempt {status.attempts} ({_requeues_text(status.requeued_after)})" if status.requeued_after else ""
     host = f"   node {status.host}" if status.host and status.backend != "local" else ""
     yield f"{status.run}    job {status.job}  {status.backend}  {status.state}{attempt}{host}"
     if status.detail:
-        yield f"  ended     {status.detail}"
+        yield f"  {'ended' if status.state.is_final else 'now':<9} {status.detail}"
     if status.progress:
         yield f"  stage {status.progress.stage}   {stage_text(status.progress)}"
     if status.progress and status.progress.images_per_second and not status.state.is_final:
@@ -29,6 +29,15 @@ def status_lines(status: RunStatus, now: datetime) -> Iterator[str]:
     yield f"  money     {money_text(status)}"
     yield from newest_lines(status, now)
     yield from next_lines(status)
+
+
+def _requeues_text(reasons: Sequence[str]) -> str:
+    """
+    >>> _requeues_text(["time_limit", "time_limit", "preempted"])
+    '3 requeues: time limit, preempted'
+    """
+    kinds = ", ".join(dict.fromkeys(reason.replace("_", " ") for reason in reasons))
+    return f"{len(reasons)} requeue{'s' if len(reasons) > 1 else ''}: {kinds}"
 
 
 def bar(share: float, cells: int = BAR_CELLS) -> str:

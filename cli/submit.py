@@ -28,6 +28,7 @@ NodesOption = Annotated[int | None, typer.Option("--nodes", min=1, help="Number 
 HoursOption = Annotated[
     float | None, typer.Option("--time-limit-hours", metavar="HOURS", min=0.001, help="Stop the job with a checkpoint after this time.")
 ]
+AfterOption = Annotated[str, typer.Option("--after", metavar="JOBID", help="Start when this job of the run has completed (afterok).")]
 OverBudgetOption = Annotated[str, typer.Option("--over-budget", metavar="REASON", help="Submit what does not fit; REASON is recorded.")]
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Train stages that are done afresh; their checkpoints, and later stages', are set aside.")
@@ -45,6 +46,7 @@ def submit(
     nodes: NodesOption = None,
     usd_per_gpu_hour: PriceOption = None,
     time_limit_hours: HoursOption = None,
+    after: AfterOption = "",
     over_budget: OverBudgetOption = "",
     again: AgainOption = False,
     dry_run: DryRunOption = False,
@@ -59,6 +61,7 @@ def submit(
 
     \b
       mdiff submit --stage 1 --backend slurm
+      mdiff submit --stage 2-4 --backend slurm --after 8841207
       mdiff submit --stage all --recipe shapes --backend local
       mdiff submit --stage 2-4 --backend local --dry-run
     """
@@ -68,7 +71,7 @@ def submit(
     order = Order(
         stages=stage, recipe=recipe, overrides=overrides or (), run=run, backend=backend_name(backend), site_file=site,
         runs_dir=runs_dir, nodes=nodes, usd_per_gpu_hour=usd_per_gpu_hour, time_limit_hours=time_limit_hours,
-        over_budget_reason=over_budget, again=again, dry_run=dry_run,
+        after=after, over_budget_reason=over_budget, again=again, dry_run=dry_run,
     )  # fmt: skip
     plan = plan_submission(order)
     _show(plan)

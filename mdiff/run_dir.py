@@ -40,8 +40,30 @@ class AttemptDir:
         return self.path / "outcome.json"
 
     @property
+    def requeue(self) -> Path:
+        """Left by the supervisor on node 0 when the scheduler shall start the job again."""
+        return self.path / "requeue"
+
+    @property
     def log(self) -> Path:
+        """Of node 0."""
         return self.path / "log.txt"
+
+    def log_of(self, node: int) -> Path:
+        return self.log if node == 0 else self.path / f"log-{node}.txt"
+
+    def logs(self) -> list[Path]:
+        """Of all nodes, node 0 first."""
+        return [path for path in (self.log, *sorted(self.path.glob("log-*.txt"))) if path.is_file()]
+
+    @property
+    def roll_call(self) -> Path:
+        """Made by node 0 when its job has failed: the supervisors of all other nodes end theirs, and report."""
+        return self.path / "roll-call"
+
+    def node_report(self, node: int) -> Path:
+        """Written by the supervisor of a node other than node 0."""
+        return self.path / f"node-{node}.json"
 
 
 @dataclass(frozen=True)
@@ -92,6 +114,15 @@ class RunDir:
         if not self.attempts.is_dir():
             return []
         return [AttemptDir(path) for path in sorted(self.attempts.iterdir()) if path.is_dir()]
+
+    @property
+    def sync(self) -> Path:
+        """What the scheduler says of the run's jobs; one file a reading."""
+        return self.path / "sync"
+
+    def scheduler_files(self, submission_id: str) -> Path:
+        """What is handed to the scheduler, and its own logs."""
+        return self.submissions / f"{submission_id}-scheduler"
 
     def submission(self, submission_id: str) -> Path:
         return self.submissions / f"{submission_id}.json"

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from mdiff.attempt.admission import require_alone
+from mdiff.attempt.node import this_machine
 from mdiff.attempt.supervise import Rhythm, supervise
 from mdiff.budget.ledger import read_ledger
 from mdiff.errors import MdiffError
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         run_dir = RunDir(arguments.run_dir.absolute())
         submission = read_submission(run_dir, arguments.submission)
         require_alone(submission, read_ledger(run_dir))
-        return supervise(run_dir, submission, rhythm(submission, arguments))
+        return supervise(run_dir, submission, rhythm(submission, arguments), this_machine(submission))
     except MdiffError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -50,6 +50,7 @@ def start(command: list[str]) -> int:
         try:
             os.setsid()
             die_with_parent(guard)
+            ignore_scheduler()
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.execvp(command[0], command)
         except OSError as error:
@@ -57,6 +58,13 @@ def start(command: list[str]) -> int:
         finally:
             os._exit(127)
     return pid
+
+
+def ignore_scheduler() -> None:
+    """SLURM may send its signals to every process of a step. They are for the supervisor: torchrun would die of SIGUSR2, and
+    workers of SIGTERM, without a checkpoint."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def wait(job: int, woken: socket.socket) -> int:

@@ -1,12 +1,13 @@
 """The ledger: what was promised and what was spent. Totals are a fold over small files that have one writer each.
 
-An attempt is billed by its meter, which counts device-seconds on a monotonic clock up to the last heartbeat. A supervisor that died without
-a reason is billed one interval more: that much may have passed unseen. One that is alive will count that time itself at its next heartbeat.
+An attempt is billed by its meter, which counts device-seconds on a monotonic clock up to the last heartbeat, or by the scheduler's own
+account where that says more. Without such an account, a supervisor that died without a reason is billed one interval more: that much may
+have passed unseen. One that is alive will count that time itself at its next heartbeat.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from mdiff.budget.liveness import PidAlive, pid_alive_here, supervisor_is_alive
 from mdiff.budget.record import RESTARTED_REASONS, AttemptRecord, device_time_usd
+from mdiff.budget.sync import Reading, ReadingFile, SchedulerAttempt
 from mdiff.errors import MdiffError
 from mdiff.recipe.job import Submission
 from mdiff.recipe.settings import Settings
@@ -26,7 +28,7 @@ START_SECONDS = 60.0
 """A local job that has not begun an attempt this long after its submission never will."""
 
 UNSEEN = "unseen"
-"""Activity of the interval that is billed after the last heartbeat of a supervisor that was killed."""
+"""Activity of what the meter did not see: before its first and after its last heartbeat."""
 
 File = TypeVar("File", bound=Settings)
 
@@ -48,6 +50,8 @@ class Ledger:
     """In order of submission."""
     records: tuple[AttemptRecord, ...] = ()
     """In order of start."""
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """Submission -> what its scheduler said last."""
 
     def records_of(self, submission_id: str) -> Sequence[AttemptRecord]:
         """Attempts of one job, in order of start."""
@@ -76,12 +80,38 @@ def read_ledger(run_dir: RunDir) -> Ledger:
     Raises:
         MdiffError: a file cannot be read or understood; nothing is counted then, rather than too little.
     """
-    submissions = [_read(path, Submission) for path in run_dir.submissions.glob("*.json")]
-    records = [_read(attempt.record, AttemptRecord) for attempt in run_dir.attempt_dirs()]
+    submissions = {found.id: found for path in run_dir.submissions.glob("*.json") if (found := _read(path, Submission))}
+    records = {attempt.name: record for attempt in run_dir.attempt_dirs() if (record := _read(attempt.record, AttemptRecord))}
+    readings = newest_readings(run_dir)
+    for reading in readings.values():
+        submission = submissions.get(reading.submission)
+        if submission is not None:
+            submissions[submission.id] = submission.model_copy(update={"ended": reading.ended})
+            records |= {told.attempt: _told_by_scheduler(told, records.get(told.attempt), submission) for told in reading.attempts}
     return Ledger(
-        tuple(sorted((found for found in submissions if found), key=lambda submission: submission.id)),
-        tuple(sorted((found for found in records if found), key=lambda record: (record.started_at, record.attempt))),
+        tuple(sorted(submissions.values(), key=lambda submission: submission.id)),
+        tuple(sorted(records.values(), key=lambda record: (record.started_at, record.attempt))),
+        readings,
     )
+
+
+def newest_readings(run_dir: RunDir) -> dict[str, Reading]:
+    """Submission -> what its scheduler said last. The files' names begin with their time."""
+    files = (_read(path, ReadingFile) for path in sorted(run_dir.sync.glob("*.json")))
+    return {reading.submission: reading for file in files if file for reading in file.readings}
+
+
+def _told_by_scheduler(told: SchedulerAttempt, record: AttemptRecord | None, submission: Submission) -> AttemptRecord:
+    """The attempt's record with the scheduler's figure; a record is made where the attempt died before its meter started."""
+    if record is not None:
+        return record.model_copy(update={"scheduler_device_seconds": told.device_seconds})
+    job = submission.job
+    return AttemptRecord(
+        attempt=told.attempt, submission=submission.id, scheduler_job=submission.scheduler_job, kind=job.kind, counts=submission.counts,
+        backend=job.backend, hardware=job.hardware, price=job.price, host="", supervisor_pid=0, boot_id="", started_at=told.started_at,
+        heartbeat_at=told.started_at, heartbeat_interval_seconds=0.0, scheduler_device_seconds=told.device_seconds,
+        detail=f"its meter never started; the scheduler says {told.state}",
+    )  # fmt: skip
 
 
 def _read(path: Path, kind: type[File]) -> File | None:
@@ -105,9 +135,17 @@ def billed_times(record: AttemptRecord, now: datetime, *, pid_alive: PidAlive = 
     """The parts of an attempt's bill."""
     for part in record.slices:
         yield BilledTime(part.stage, part.activity, part.device_seconds, device_time_usd(part.device_seconds, record.price))
-    if record.reason is None and not supervisor_is_alive(record, now, pid_alive):
-        seconds = record.heartbeat_interval_seconds * record.hardware.num_devices
+    seconds = _unseen_device_seconds(record, now, pid_alive)
+    if seconds > 0:
         yield BilledTime(record.stage, UNSEEN, seconds, device_time_usd(seconds, record.price))
+
+
+def _unseen_device_seconds(record: AttemptRecord, now: datetime, pid_alive: PidAlive) -> float:
+    if record.scheduler_device_seconds is not None:
+        return record.scheduler_device_seconds - record.device_seconds
+    if record.reason is None and not supervisor_is_alive(record, now, pid_alive):
+        return record.heartbeat_interval_seconds * record.hardware.num_devices
+    return 0.0
 
 
 def billed_usd(record: AttemptRecord, now: datetime, *, pid_alive: PidAlive = pid_alive_here) -> Decimal:
@@ -149,7 +187,7 @@ def is_open(submission: Submission, attempts: Sequence[AttemptRecord], now: date
     A scheduler may start a job long after its submission, and again after an attempt was lost; the local backend does neither.
     """
     has_scheduler = submission.job.backend != "local"
-    if submission.withdrawn:
+    if submission.withdrawn or submission.ended:
         return False
     if not attempts:
         waited = now - datetime.fromisoformat(submission.submitted_at)

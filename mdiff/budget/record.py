@@ -68,6 +68,8 @@ class AttemptRecord(Settings):
     """The run's clock: images over all stages at the last report."""
     stage: int = 0
     step: int = 0
+    scheduler_device_seconds: float | None = None
+    """What the scheduler's own account says. Never in the file: `read_ledger` knows it from `sync/`."""
     reason: EndReason | None = None
     """None while the attempt goes on, or when its supervisor was killed."""
     detail: str = ""

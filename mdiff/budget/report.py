@@ -130,6 +130,8 @@ class Report(Settings):
     """What the counted spending was for."""
     attempts: tuple[AttemptRow, ...]
     """In order of start."""
+    account_note: str
+    """Who counted the time of jobs that a scheduler ran; "" where none did."""
     open_jobs: tuple[str, ...]
     """Submissions that may still spend."""
 
@@ -189,6 +191,7 @@ def budget_report(
         not_counted=_other_rows(accounts.not_counted),
         activities={name: Spending(gpu_hours=part.gpu_hours, usd=part.usd) for name, part in sorted(accounts.activities.items())},
         attempts=tuple(_attempt_row(bill) for bill in accounts.bills),
+        account_note=_account_note(ledger),
         open_jobs=tuple(job.id for job in ledger.submissions if is_open(job, ledger.records_of(job.id), now, pid_alive=pid_alive)),
     )
 
@@ -279,6 +282,16 @@ def _attempt_row(bill: AttemptBill) -> AttemptRow:
         gpu_hours=bill.total.gpu_hours,
         usd=bill.total.usd,
     )
+
+
+def _account_note(ledger: Ledger) -> str:
+    by_scheduler = [record for record in ledger.records if record.backend != "local"]
+    if not by_scheduler:
+        return ""
+    without = [record for record in by_scheduler if record.scheduler_device_seconds is None]
+    if not without:
+        return "each attempt at the larger of meter and scheduler's account"
+    return f"{len(without)} of {len(by_scheduler)} attempts by the meter alone: no account of them from the scheduler (yet)"
 
 
 def _speed_note(device: Device, stages: Sequence[StageRow]) -> str:

@@ -3,16 +3,25 @@
 from typing import Protocol
 
 from mdiff.budget.ledger import Ledger
+from mdiff.budget.sync import Reading
 from mdiff.errors import LaunchError
 from mdiff.launch.local import LocalBackend
-from mdiff.launch.state import JobState
-from mdiff.recipe.job import Submission
+from mdiff.launch.prepared import Look, Prepared
+from mdiff.launch.slurm import SlurmBackend
+from mdiff.recipe.job import JobSpec, Submission
 from mdiff.recipe.site import BackendName
 from mdiff.run_dir import RunDir
 
 
 class Backend(Protocol):
     """Renders purely and submits thinly: what `render` shows is what `start` hands over."""
+
+    def prepare(self, job: JobSpec, dry_run: bool) -> Prepared:
+        """The job with what only its place knows, and what a real submission would warn of.
+
+        Raises:
+            LaunchError: it cannot run there. In a dry run, what is merely missing on this machine is a warning.
+        """
 
     def render(self, run_dir: RunDir, submission: Submission) -> str:
         """The submission as text: what would be started, ready to be pasted into a shell."""
@@ -24,11 +33,22 @@ class Backend(Protocol):
             LaunchError: it did not start.
         """
 
-    def state(self, submission: Submission, ledger: Ledger) -> JobState:
-        """What the job is doing now."""
+    def look(self, submission: Submission, ledger: Ledger) -> Look:
+        """What the job is doing now.
 
-    def cancel(self, run_dir: RunDir, submission: Submission, ledger: Ledger) -> str:
-        """Ask the job to save its work and leave; a sentence that says what happens now.
+        Raises:
+            LaunchError: the scheduler does not answer.
+        """
+
+    def read(self, submission: Submission, ledger: Ledger) -> Reading | None:
+        """What the scheduler's own account says of the job; None where there is no scheduler.
+
+        Raises:
+            LaunchError: the scheduler does not answer.
+        """
+
+    def cancel(self, run_dir: RunDir, submission: Submission, ledger: Ledger, now: bool) -> str:
+        """Ask the job to save its work and leave, or end it `now`; a sentence that says what happens.
 
         Raises:
             LaunchError: it cannot be asked.
@@ -42,4 +62,6 @@ def open_backend(name: BackendName) -> Backend:
     """
     if name == "local":
         return LocalBackend()
-    raise LaunchError(f"not built yet: jobs on {name}; this version runs them on this machine only (--backend local)")
+    if name == "slurm":
+        return SlurmBackend()
+    raise LaunchError(f"not built yet: jobs on {name}; this version runs them on SLURM and on this machine (--backend slurm, local)")

@@ -7,8 +7,8 @@ from mdiff.launch.status import find_submission
 from mdiff.run_dir import RunDir
 
 
-def cancel_job(run_dir: RunDir) -> str:
-    """Ask the newest job of the run to leave; a sentence that says what happens now.
+def cancel_job(run_dir: RunDir, now: bool = False) -> str:
+    """Ask the newest job of the run to save its work and leave, or end it `now`; a sentence that says what happens now.
 
     Raises:
         LaunchError: there is no job, or it has ended.
@@ -16,7 +16,7 @@ def cancel_job(run_dir: RunDir) -> str:
     ledger = read_ledger(run_dir)
     submission = find_submission(run_dir, ledger)
     backend = open_backend(submission.job.backend)
-    state = backend.state(submission, ledger)
+    state = backend.look(submission, ledger).state
     if state.is_final:
         raise LaunchError(f"run {run_dir.name} has no job to cancel: job {submission.scheduler_job} is {state}")
-    return backend.cancel(run_dir, submission, ledger)
+    return backend.cancel(run_dir, submission, ledger, now)

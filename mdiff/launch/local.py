@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -16,12 +17,15 @@ from mdiff.budget.ledger import Ledger, is_open
 from mdiff.budget.liveness import pid_alive_here, supervisor_is_alive
 from mdiff.budget.record import AttemptRecord
 from mdiff.errors import LaunchError
+from mdiff.launch.prepared import Look, Prepared
 from mdiff.launch.state import STATE_AFTER, JobState
 from mdiff.recipe.exchange import DATASETS_VARIABLE
-from mdiff.recipe.job import Submission
+from mdiff.recipe.job import JobSpec, Submission
 from mdiff.run_dir import AttemptDir, RunDir, read_json
 from mdiff.units import duration_text, utc_now
 
+SIGNAL_SECONDS = 0.2
+"""Two signals that come together are one."""
 START_SECONDS = 30.0
 """How long a supervisor may take to write its first record."""
 
@@ -65,7 +69,17 @@ class LocalBackend:
             time.sleep(0.05)
         return _let_go(process)
 
-    def state(self, submission: Submission, ledger: Ledger) -> JobState:
+    def prepare(self, job: JobSpec, dry_run: bool) -> Prepared:
+        """This machine is known already."""
+        return Prepared(job)
+
+    def look(self, submission: Submission, ledger: Ledger) -> Look:
+        return Look(self._state(submission, ledger))
+
+    def read(self, submission: Submission, ledger: Ledger) -> None:
+        """There is no scheduler that keeps an account."""
+
+    def _state(self, submission: Submission, ledger: Ledger) -> JobState:
         records = ledger.records_of(submission.id)
         if not records:
             return JobState.PENDING if is_open(submission, records, utc_now()) else JobState.FAILED
@@ -74,17 +88,23 @@ class LocalBackend:
             return STATE_AFTER[newest.reason]
         _collect_exit_code(newest.supervisor_pid)
         if supervisor_is_alive(newest, utc_now(), pid_alive_here):
-            return _running_state(RunDir(Path(submission.job.run_dir)).attempt(newest.attempt))
+            return running_state(RunDir(Path(submission.job.run_dir)).attempt(newest.attempt))
         # Without a reason and without a process: it was killed. From another machine that cannot be told from a dead network.
         return JobState.FAILED if pid_alive_here(newest) is False else JobState.UNKNOWN
 
-    def cancel(self, run_dir: RunDir, submission: Submission, ledger: Ledger) -> str:
+    def cancel(self, run_dir: RunDir, submission: Submission, ledger: Ledger, now: bool) -> str:
         records = ledger.records_of(submission.id)
         if not records:
             raise LaunchError(f"job of submission {submission.id} has not begun yet; try again in a moment")
         attempt = run_dir.attempt(records[-1].attempt)
+        if now:
+            # The first signal asks, the second one kills.
+            for _ in range(2):
+                os.kill(records[-1].supervisor_pid, signal.SIGTERM)
+                time.sleep(SIGNAL_SECONDS)
+            return f"killed job {records[-1].scheduler_job}; work since its newest checkpoint is lost"
         grace = duration_text(submission.job.grace_seconds)
-        if request_stop(attempt, stop_request("cancelled", f"{_user()} on {socket.gethostname()}")):
+        if request_stop(attempt, stop_request("cancelled", f"{user_name()} on {socket.gethostname()}")):
             return f"asked job {records[-1].scheduler_job} to stop; it may take {grace} to save its work"
         earlier = read_stop(attempt)
         return f"job {records[-1].scheduler_job} was asked to stop before ({earlier.reason if earlier else 'by a file'})"
@@ -99,7 +119,7 @@ def supervisor_log(run_dir: RunDir, submission: Submission) -> Path:
     return run_dir.submission(submission.id).with_suffix(".log")
 
 
-def _running_state(attempt: AttemptDir) -> JobState:
+def running_state(attempt: AttemptDir) -> JobState:
     return JobState.STOPPING if attempt.stop.exists() else JobState.RUNNING
 
 
@@ -124,7 +144,7 @@ def _collect_exit_code(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def _user() -> str:
+def user_name() -> str:
     try:
         return getuser()
     except (KeyError, OSError):

@@ -12,9 +12,11 @@ from mdiff.launch.backend import open_backend
 from mdiff.launch.state import JobState
 from mdiff.launch.status import find_submission
 from mdiff.recipe.job import Submission
-from mdiff.run_dir import RunDir
+from mdiff.run_dir import AttemptDir, RunDir
 
 LOOK_SECONDS = 0.3
+ASK_SECONDS = 3.0
+"""How often a scheduler is asked for a job's state: it has other users."""
 BLOCK_BYTES = 65_536
 
 
@@ -48,36 +50,59 @@ class GrowingLog:
         return self._decoder.decode(block)
 
 
+class AttemptLogs:
+    """The logs of one attempt: node 0's, and those of other nodes once they have said something."""
+
+    def __init__(self, attempt: AttemptDir, num_lines: int | None) -> None:
+        """
+        Args:
+            num_lines: of each log that is there already; None: all of them.
+        """
+        self.attempt = attempt
+        self._num_lines = num_lines
+        self._logs: dict[Path, GrowingLog] = {}
+
+    def read(self) -> str:
+        """What is new in all of them; nodes other than node 0 are named before their lines."""
+        return "".join(self._read(path) for path in self.attempt.logs())
+
+    def _read(self, path: Path) -> str:
+        text = ""
+        if path not in self._logs:
+            text, offset = ("", 0) if self._num_lines is None else tail(path, self._num_lines)
+            self._logs[path] = GrowingLog(path, offset)
+        text += self._logs[path].read()
+        return f"--- {path.name}\n{text}" if text and path != self.attempt.log else text
+
+
 def follow(run_dir: RunDir, num_lines: int, submission_id: str = "", sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
-    """Text of the newest attempt's log and of those that come after it, until the job has ended."""
+    """Text of the newest attempt's logs and of those that come after it, until the job has ended."""
     submission = find_submission(run_dir, read_ledger(run_dir), submission_id)
-    log: GrowingLog | None = None
+    logs: AttemptLogs | None = None
     while True:
         state, newest = _look(run_dir, submission)
-        if log is not None:
-            yield log.read()
-        if newest is not None and log is None:
-            text, offset = tail(newest, num_lines)
-            log = GrowingLog(newest, offset)
-            yield text
-        elif newest is not None and log is not None and newest != log.path:
-            log = GrowingLog(newest)
-            yield f"--- attempt {newest.parent.name}\n{log.read()}"
+        if logs is not None:
+            yield logs.read()
+        if newest is not None and (logs is None or newest != logs.attempt):
+            heading = f"--- attempt {newest.name}\n" if logs is not None else ""
+            logs = AttemptLogs(newest, num_lines if logs is None else None)
+            yield heading + logs.read()
         if state.is_final:
             return
-        sleep(LOOK_SECONDS)
+        sleep(LOOK_SECONDS if submission.job.backend == "local" else ASK_SECONDS)
 
 
-def newest_log(run_dir: RunDir, submission_id: str = "") -> Path:
-    """
+def newest_logs(run_dir: RunDir, num_lines: int, submission_id: str = "") -> str:
+    """The last lines of the newest attempt's logs.
+
     Raises:
         LaunchError: no attempt of the job has begun.
     """
     submission = find_submission(run_dir, read_ledger(run_dir), submission_id)
-    _, log = _look(run_dir, submission)
-    if log is None:
+    _, newest = _look(run_dir, submission)
+    if newest is None:
         raise LaunchError(f"job {submission.scheduler_job or submission.id} of run {run_dir.name} has not begun yet; wait for it with -f")
-    return log
+    return AttemptLogs(newest, num_lines).read()
 
 
 def exit_code_of(run_dir: RunDir, submission_id: str = "") -> int:
@@ -89,10 +114,9 @@ def exit_code_of(run_dir: RunDir, submission_id: str = "") -> int:
     return 1 if code == START_AGAIN else code
 
 
-def _look(run_dir: RunDir, submission: Submission) -> tuple[JobState, Path | None]:
+def _look(run_dir: RunDir, submission: Submission) -> tuple[JobState, AttemptDir | None]:
     """State first: what the log gets before a final state is then read for sure."""
-    ledger = read_ledger(run_dir)
-    state = open_backend(submission.job.backend).state(submission, ledger)
-    records = ledger.records_of(submission.id)
-    log = run_dir.attempt(records[-1].attempt).log if records else None
-    return state, log if log is not None and log.is_file() else None
+    state = open_backend(submission.job.backend).look(submission, read_ledger(run_dir)).state
+    records = read_ledger(run_dir).records_of(submission.id)
+    attempt = run_dir.attempt(records[-1].attempt) if records else None
+    return state, attempt if attempt is not None and attempt.logs() else None

@@ -3,6 +3,7 @@
 from mdiff.budget.ledger import Ledger, is_open
 from mdiff.errors import UsageError
 from mdiff.launch.run_progress import RunProgress, run_progress
+from mdiff.recipe.job import Submission
 from mdiff.recipe.load import frozen_differences, load_recipe
 from mdiff.recipe.recipe import Recipe
 from mdiff.run_dir import RunDir
@@ -11,24 +12,28 @@ from mdiff.units import utc_now
 MOST_DIFFERENCES = 5
 
 
-def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger, again: bool) -> RunProgress:
+def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger, again: bool, after: str = "") -> RunProgress:
     """How far the run is, once it is sure that the stages may be trained.
 
     Args:
         again: stages that are done shall be trained afresh.
+        after: the scheduler's id of a job that will have completed before.
 
     Raises:
         UsageError: the run has other settings, is being trained, lacks the stage before, or has done what is asked for.
     """
     check_settings(recipe, run_dir)
     progress = run_progress(recipe, run_dir)
-    running = open_training_job(ledger)
+    awaited = _chain(ledger, after)
+    running = next((job for job in open_training_jobs(ledger) if job not in awaited), None)
     if running:
         raise UsageError(
-            f"run {run_dir.name} is being trained by job {running}, and two jobs would overwrite each other's checkpoints\n"
+            f"run {run_dir.name} is being trained by job {_name(running)}, and two jobs would overwrite each other's checkpoints\n"
             f"  Wait for it (mdiff status --run {run_dir.name}), stop it (mdiff cancel --run {run_dir.name}), or take another --run."
+            f"{_queue_behind(running, stages)}"
         )
-    missing = [number for number in range(1, stages[0]) if number not in progress.stages_done]
+    expected = {number for job in awaited for number in _stages_of(job)}
+    missing = [number for number in range(1, stages[0]) if number not in progress.stages_done and number not in expected]
     if missing:
         raise UsageError(_needs_weights(recipe, run_dir, stages, missing[0], progress))
     if not again and all(number in progress.stages_done for number in stages):
@@ -50,13 +55,43 @@ def check_settings(recipe: Recipe, run_dir: RunDir) -> None:
         raise UsageError(f"run {run_dir.name} has begun with other settings; take another --run NAME\n  {shown}{more}")
 
 
-def open_training_job(ledger: Ledger) -> str:
-    """The scheduler's id of a training job that is queued or running; "" if there is none."""
+def open_training_jobs(ledger: Ledger) -> list[Submission]:
+    """Training jobs that are queued or running, from the oldest to the newest."""
     now = utc_now()
-    for submission in ledger.submissions:
-        if submission.job.kind == "train" and is_open(submission, ledger.records_of(submission.id), now):
-            return submission.scheduler_job or submission.id
-    return ""
+    trains = (submission for submission in ledger.submissions if submission.job.kind == "train")
+    return [submission for submission in trains if is_open(submission, ledger.records_of(submission.id), now)]
+
+
+def _chain(ledger: Ledger, after: str) -> list[Submission]:
+    """The job of this number, the one that it waits for itself, and so on.
+
+    Raises:
+        UsageError: it is no training job of this run.
+    """
+    chain: list[Submission] = []
+    while after:
+        trains = (job for job in ledger.submissions if job.job.kind == "train" and not job.withdrawn)
+        found = next((job for job in trains if job.scheduler_job == after), None)
+        if found is None:
+            raise UsageError(f"--after {after}: no training job of this run; `mdiff status` shows the number of its newest one")
+        chain.append(found)
+        after = found.job.after
+    return chain
+
+
+def _stages_of(submission: Submission) -> range:
+    first, last = submission.job.stages or (1, 0)
+    return range(first, last + 1)
+
+
+def _queue_behind(running: Submission, stages: range) -> str:
+    if running.job.backend != "slurm" or _stages_of(running)[-1] != stages[0] - 1:
+        return ""
+    return f"\n  Or queue behind it: --after {running.scheduler_job}"
+
+
+def _name(submission: Submission) -> str:
+    return submission.scheduler_job or submission.id
 
 
 def forget(progress: RunProgress, stages: range) -> RunProgress:

@@ -10,6 +10,7 @@ class JobState(StrEnum):
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
     STOPPING = "STOPPING"
     """Asked to stop; saving its work."""
     COMPLETED = "COMPLETED"

@@ -58,9 +58,11 @@ class RunStatus(Settings):
     backend: BackendName
     state: JobState
     detail: str
-    """Why it ended, in one line."""
+    """Why it waits or has ended, in one line."""
     stages: tuple[int, int] | None
     attempts: int
+    requeued_after: tuple[str, ...]
+    """Why each earlier attempt ended."""
     host: str
     unit: str
     """What is billed: GPU or process."""
@@ -87,7 +89,7 @@ def read_status(run_dir: RunDir, submission_id: str = "") -> RunStatus:
     progress = newest_progress(run_dir, records)
     recipe = parse_settings(Recipe, submission.recipe_toml, str(run_dir.recipe))
     report = budget_report(recipe, ledger, submission.job.hardware, submission.job.price, utc_now(), run_dir.path.parent, run=run_dir.name)
-    state = open_backend(submission.job.backend).state(submission, ledger)
+    state, note = open_backend(submission.job.backend).look(submission, ledger)
     return RunStatus(
         run=run_dir.name,
         run_dir=str(run_dir.path),
@@ -95,9 +97,10 @@ def read_status(run_dir: RunDir, submission_id: str = "") -> RunStatus:
         job=submission.scheduler_job or (records[-1].scheduler_job if records else submission.id),
         backend=submission.job.backend,
         state=state,
-        detail=_detail(state, records),
+        detail=_detail(state, records, note),
         stages=submission.job.stages,
         attempts=len(records),
+        requeued_after=tuple(record.reason or "killed" for record in records[:-1]),
         host=records[-1].host if records else "",
         unit=report.unit,
         progress=stage_status(recipe, submission, ledger, progress) if progress else None,
@@ -169,14 +172,16 @@ def _newest_jobs(runs_root: Path) -> Iterator[tuple[str, Path]]:
             yield max(ids), path.parent
 
 
-def _detail(state: JobState, records: Sequence[AttemptRecord]) -> str:
+def _detail(state: JobState, records: Sequence[AttemptRecord], note: str) -> str:
     newest = records[-1] if records else None
+    if not state.is_final:
+        return note
     if newest is None:
-        return "it never began" if state is JobState.FAILED else ""
+        return ": ".join(filter(None, ("it never began", note)))
     if newest.reason is None and state.is_final:
-        return "its supervisor was killed"
+        return ": ".join(filter(None, ("its supervisor was killed", note)))
     reason = newest.reason if newest.reason and newest.reason != "completed" else ""
-    return ": ".join(part for part in (reason, newest.detail) if part)
+    return ": ".join(part for part in (reason, newest.detail, note) if part)
 
 
 def _job_seconds_left(recipe: Recipe, submission: Submission, ledger: Ledger, progress: Progress) -> float | None:

@@ -15,7 +15,8 @@ from mdiff.errors import DataError, UsageError
 from mdiff.launch.backend import Backend, open_backend
 from mdiff.launch.job import dataset_names, train_job
 from mdiff.launch.place import Place, open_run, resolve_place
-from mdiff.launch.stage_rules import check_stages
+from mdiff.launch.scheduler import refresh
+from mdiff.launch.stage_rules import check_stages, open_training_jobs
 from mdiff.recipe.checkpoints import checkpoint_place, list_checkpoints
 from mdiff.recipe.job import JobSpec, Submission
 from mdiff.recipe.load import load_recipe, to_toml
@@ -26,6 +27,8 @@ from mdiff.recipe.stages import parse_stages
 from mdiff.run_dir import RunDir, replace_file
 from mdiff.units import SECONDS_PER_HOUR, utc_now, utc_stamp
 
+TIME_LIMIT_FACTOR = 1.5
+LEAST_TIME_LIMIT_SECONDS = 1800.0
 SHAPES = "shapes"
 """The data set that `mdiff data shapes` makes."""
 
@@ -47,6 +50,8 @@ class Order:
     nodes: int | None = None
     usd_per_gpu_hour: Decimal | None = None
     time_limit_hours: float | None = None
+    after: str = ""
+    """The scheduler's id of a job of this run that must have completed before."""
     over_budget_reason: str = ""
     again: bool = False
     dry_run: bool = False
@@ -94,7 +99,10 @@ def plan_submission(order: Order) -> Plan:
     check_processes(recipe, place)
     run_dir = open_run(order.run or recipe.name, order.runs_dir, place.site)
     ledger, now = read_ledger(run_dir), utc_now()
-    progress = check_stages(recipe, run_dir, stages, ledger, order.again)
+    if open_training_jobs(ledger):
+        # What the ledger takes for open may have ended at the scheduler.
+        ledger = refresh(run_dir, ledger)
+    progress = check_stages(recipe, run_dir, stages, ledger, order.again, order.after)
     speeds = measured_images_per_second(ledger.records, place.hardware.device)
     cost = estimate(recipe, place.hardware, place.price, stages, progress.images_done, speeds)
     counts = "train" in recipe.budget.covers
@@ -104,11 +112,13 @@ def plan_submission(order: Order) -> Plan:
     if problems and not order.dry_run:
         raise DataError(problems[0])
     submission_id = f"{utc_stamp(now)}-{secrets.token_hex(2)}"
-    seconds = order.time_limit_hours * SECONDS_PER_HOUR if order.time_limit_hours else None
+    job, warnings = backend.prepare(
+        train_job(recipe, place, stages, run_dir, submission_id, time_limit(order, place, cost), order.after), order.dry_run
+    )
     submission = Submission(
         id=submission_id,
         submitted_at=now.isoformat(),
-        job=train_job(recipe, place, stages, run_dir, submission_id, seconds),
+        job=job,
         recipe_toml=to_toml(recipe),
         reservation_usd=cost.usd,
         counts=counts,
@@ -116,7 +126,7 @@ def plan_submission(order: Order) -> Plan:
     )
     return Plan(
         recipe=recipe, place=place, run_dir=run_dir, stages=stages, estimate=cost, admission=admission, backend=backend, images=images,
-        warnings=tuple(problems), submission=submission, again=order.again,
+        warnings=(*problems, *warnings), submission=submission, again=order.again,
     )  # fmt: skip
 
 
@@ -138,6 +148,16 @@ def submit(plan: Plan) -> Submission:
     submitted = plan.submission.model_copy(update={"scheduler_job": scheduler_job})
     replace_file(plan.run_dir.submission(submitted.id), submitted.model_dump_json(indent=2))
     return submitted
+
+
+def time_limit(order: Order, place: Place, cost: Estimate) -> float | None:
+    """Seconds for the whole job. On a cluster a job that hangs must end some day, so there it is never unlimited."""
+    if order.time_limit_hours:
+        return order.time_limit_hours * SECONDS_PER_HOUR
+    if place.backend == "local":
+        return None
+    expected = cost.gpu_hours * SECONDS_PER_HOUR / place.hardware.num_devices
+    return max(TIME_LIMIT_FACTOR * expected, LEAST_TIME_LIMIT_SECONDS)
 
 
 def check_processes(recipe: Recipe, place: Place) -> None:

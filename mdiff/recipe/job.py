@@ -5,10 +5,12 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from mdiff.errors import LaunchError
+from mdiff.recipe.container import Container
 from mdiff.recipe.price import Price, Usd
 from mdiff.recipe.recipe import JobKind
 from mdiff.recipe.settings import Settings
 from mdiff.recipe.site import BackendName, Hardware
+from mdiff.recipe.slurm_settings import SlurmSettings
 from mdiff.run_dir import RunDir
 
 
@@ -22,11 +24,14 @@ class JobSpec(Settings):
     stages: tuple[int, int] | None = None
     """First and last stage, counted from 1; training only."""
     argv: tuple[str, ...]
-    """The job's own command, which the supervisor starts on every node: torchrun and its arguments, or any other program."""
+    """The job's own command, which the supervisor starts on every node: torchrun and its arguments, or any other program.
+    `$MDIFF_...` in it is known only there, and put in by the supervisor (mdiff.attempt.node)."""
     backend: BackendName
     hardware: Hardware
     time_limit_seconds: float | None = None
     """Of the whole job, all attempts together."""
+    attempt_limit_seconds: float | None = None
+    """After which the scheduler kills an attempt."""
     grace_seconds: float = Field(default=120.0, gt=0)
     """How long a job that was asked to stop may take for its checkpoint before it is killed."""
     environment: dict[str, str] = {}
@@ -37,6 +42,10 @@ class JobSpec(Settings):
     """The budget of the whole run when this job was submitted."""
     allowance_seconds: float = 60.0
     max_attempts: int = Field(default=100, ge=1)
+    after: str = ""
+    """The scheduler's id of a job that must have completed before."""
+    container: Container = Container()
+    slurm: SlurmSettings | None = None
 
 
 class Submission(Settings):
@@ -58,6 +67,8 @@ class Submission(Settings):
     """The scheduler's id of the job; empty until the scheduler has answered."""
     withdrawn: bool = False
     """The reservation did not hold, or the scheduler refused the job: nothing will run."""
+    ended: bool = False
+    """The scheduler says that nothing of it will run again. Never in the file: `read_ledger` knows it from `sync/`."""
 
 
 def recipe_file(run_dir: RunDir, submission_id: str) -> Path:

@@ -7,9 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mdiff.errors import RecipeError
+from mdiff.recipe.container import Container
 from mdiff.recipe.load import parse_settings
 from mdiff.recipe.price import PAPER_PRICE, Price
 from mdiff.recipe.settings import BadSettingError, Settings
+from mdiff.recipe.slurm_settings import SlurmSettings
 
 BackendName = Literal["local", "slurm", "kubernetes"]
 
@@ -41,6 +43,12 @@ class Site(Settings):
     """Folder of each data set; one that is not named lies in ./data/<name>."""
     environment: dict[str, str] = {}
     """Variables of the job."""
+    container: Container = Container()
+    slurm: SlurmSettings = SlurmSettings()
+    grace_seconds: float = Field(default=120.0, gt=0)
+    """How long a job that was asked to stop may take for its checkpoint."""
+    max_attempts: int = Field(default=100, ge=1)
+    """Starts of one job, requeues included. Two attempts in a row without a newer checkpoint end it before."""
     allowance_seconds: float = Field(default=60.0, ge=0)
     """Billed time of each job that the meter cannot see: allocation, image pull, the scheduler's own end."""
 

@@ -47,7 +47,7 @@ def test_dry_run_is_a_shell_script_on_standard_output(mdiff, dataset, home):
         ("submit --stage 1", 2, "error: --backend: say where to run: local, slurm or kubernetes"),
         ("submit --stage 1 --backend moon", 2, "error: --backend moon: must be local, slurm or kubernetes"),
         ("submit --stage 1-4 --backend slurm --usd-per-gpu-hour 4.50", 3, "error: does not fit the budget: $2,0"),
-        ("submit --stage 1 --backend slurm", 4, "error: not built yet: jobs on slurm"),
+        ("submit --stage 1 --backend slurm", 5, "error: data set sa1b: "),
         ("submit --stage 1 --backend kubernetes --dry-run", 4, "error: not built yet: jobs on kubernetes"),
         ("submit --stage 2 --backend slurm", 2, "error: stage 2 needs the weights of stage 1, and run microdit-xl has none"),
         ("submit --stage 1 --recipe shapes --backend local", 5, "error: data set shapes: "),

@@ -26,7 +26,7 @@ outcome('stopped')
 
 
 def state_of(plan, submission) -> JobState:
-    return LocalBackend().state(submission, read_ledger(plan.run_dir))
+    return LocalBackend().look(submission, read_ledger(plan.run_dir)).state
 
 
 def test_only_ends_are_final():

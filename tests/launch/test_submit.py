@@ -25,7 +25,7 @@ DEAR = {"usd_per_gpu_hour": Decimal("1e6")}
         ("1", DEAR | {"backend": None}, UsageError),
         ("2", DEAR, UsageError),
         ("1", DEAR | {"backend": "slurm"}, BudgetExceededError),
-        ("1", {"backend": "slurm"}, LaunchError),
+        ("1", {"backend": "slurm"}, DataError),
         ("1", {"backend": "kubernetes", "dry_run": True}, LaunchError),
         ("1", DEAR, BudgetExceededError),
         ("1", {}, DataError),
@@ -59,8 +59,8 @@ def test_planning_writes_nothing(dataset, home):
 def test_job_is_torchrun_also_for_one_process(dataset, monkeypatch):
     monkeypatch.setattr("mdiff.launch.place.usable_cores", lambda: 1)
     job = plan_submission(order("1-4")).job
-    assert job.argv[:9] == (
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes", "1", "--nproc-per-node", "1", "-m",
+    assert job.argv[:8] == (
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes", "1", "--nproc-per-node", "1",
     )  # fmt: skip
     assert job.argv[-2:] == ("--stage", "1-4")
     assert job.environment["OMP_NUM_THREADS"] == "1"

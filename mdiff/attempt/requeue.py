@@ -1,0 +1,31 @@
+"""Whether the scheduler shall start the job again, said where the batch script on the host can see it.
+
+A container has no `scontrol`, and an attempt that ended must not depend on a person at night. So the supervisor leaves a file,
+and the last lines of the batch script, which runs on the host, requeue the job if they find it.
+"""
+
+from mdiff.attempt.exit_codes import EXIT_CODES, START_AGAIN, End
+from mdiff.attempt.stop import SLURM_NOTICE, sent_by_signal
+from mdiff.recipe.exchange import StopRequest
+from mdiff.recipe.job import JobSpec
+from mdiff.run_dir import AttemptDir, create_file
+
+
+def ask_for_requeue(attempt: AttemptDir, end: End, attempts: int, job: JobSpec, seconds_left: float, stop: StopRequest | None) -> bool:
+    """
+    Args:
+        attempts: of this job so far.
+        seconds_left: of the whole job's time limit.
+        stop: why the attempt was asked to stop, if it was.
+    """
+    has_more = attempts < job.max_attempts and seconds_left > job.grace_seconds
+    if EXIT_CODES[end.reason] != START_AGAIN or not has_more or _scheduler_decides(stop):
+        return False
+    return create_file(attempt.requeue, end.reason + "\n")
+
+
+def _scheduler_decides(stop: StopRequest | None) -> bool:
+    """SIGTERM is `scancel` as well as a preemption: whoever sent it has decided already whether the job comes back."""
+    if stop is None or not stop.requested_by.startswith("signal "):
+        return False
+    return not sent_by_signal(stop, SLURM_NOTICE)

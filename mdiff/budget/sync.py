@@ -1,0 +1,48 @@
+"""What the scheduler says of a run's jobs: `sync/<utc>-<id>.json`, one file a reading, and the newest of each job counts."""
+
+import secrets
+from collections.abc import Iterable
+
+from mdiff.recipe.settings import Settings
+from mdiff.run_dir import RunDir, replace_file
+from mdiff.units import utc_now, utc_stamp
+
+
+class SchedulerAttempt(Settings):
+    """One start of a job, in the scheduler's own account."""
+
+    attempt: str
+    """Named as the supervisor names it."""
+    state: str
+    """The scheduler's word."""
+    device_seconds: float
+    """Billed devices x wall time, from allocation to release."""
+    started_at: str
+    """UTC, ISO."""
+
+
+class Reading(Settings):
+    """One job at one moment."""
+
+    submission: str
+    scheduler_job: str
+    read_at: str
+    ended: bool
+    """Nothing of it will run again."""
+    has_accounting: bool
+    """False: the scheduler keeps no account, so `attempts` is empty and the meter stands."""
+    attempts: tuple[SchedulerAttempt, ...] = ()
+
+
+class ReadingFile(Settings):
+    readings: tuple[Reading, ...]
+
+
+def write_readings(run_dir: RunDir, readings: Iterable[Reading]) -> None:
+    name = f"{utc_stamp(utc_now())}-{secrets.token_hex(2)}.json"
+    replace_file(run_dir.sync / name, ReadingFile(readings=tuple(readings)).model_dump_json(indent=1))
+
+
+def same_facts(one: Reading | None, other: Reading) -> bool:
+    """Whether a reading says what an earlier one said; if so, it need not be kept."""
+    return one is not None and one.model_copy(update={"read_at": other.read_at}) == other

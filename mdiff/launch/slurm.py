@@ -1,0 +1,152 @@
+"""Jobs on a SLURM cluster, handed over by submitit: one task a node, and in it that node's supervisor."""
+
+import shlex
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from mdiff.attempt.node import FIRST_PORT, NUM_PORTS, slurm_attempt
+from mdiff.attempt.stop import request_stop, stop_request
+from mdiff.budget.ledger import Ledger, is_open
+from mdiff.budget.sync import Reading, SchedulerAttempt
+from mdiff.errors import LaunchError
+from mdiff.launch.local import running_state, user_name
+from mdiff.launch.prepared import Look, Prepared
+from mdiff.launch.sbatch import batch_script, parameters, task_python
+from mdiff.launch.slurm_checks import check_cluster, check_interpreter
+from mdiff.launch.slurm_cluster import has_slurm, run_slurm
+from mdiff.launch.slurm_state import SlurmJob, Start, read_job
+from mdiff.launch.state import STATE_AFTER, JobState
+from mdiff.recipe.job import JobSpec, Submission
+from mdiff.run_dir import RunDir
+from mdiff.units import duration_text, utc_now
+
+
+class SlurmBackend:
+    """The job's id is SLURM's."""
+
+    def prepare(self, job: JobSpec, dry_run: bool) -> Prepared:
+        """The job with what only the cluster knows: its partition's time limit, and the CPUs of its nodes."""
+        warnings = check_interpreter(job, dry_run)
+        if not has_slurm():
+            if not dry_run:
+                raise LaunchError("no sbatch on this machine: submit from a login node of the cluster, or print the script only: --dry-run")
+            missing = [name for name, value in (("--time", job.attempt_limit_seconds), ("--cpus-per-task", _cpus(job))) if value is None]
+            left_out = f"; {' and '.join(missing)}, which the cluster knows, left out" if missing else ""
+            return Prepared(job, (*warnings, f"no sbatch on this machine{left_out}"))
+        prepared = check_cluster(job)
+        return Prepared(prepared.job, (*warnings, *prepared.warnings))
+
+    def render(self, run_dir: RunDir, submission: Submission) -> str:
+        """The batch script, and in comments what its supervisors start."""
+        return "\n".join([batch_script(run_dir, submission), *_inner_lines(submission.job)])
+
+    def start(self, run_dir: RunDir, submission: Submission) -> str:
+        """
+        Raises:
+            LaunchError: sbatch refuses; with its own words.
+        """
+        # Not at the top: its half second is for those who submit.
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        from mdiff.attempt.slurm import SlurmAttempt
+
+        job = submission.job
+        executor = SlurmExecutor(run_dir.scheduler_files(submission.id), max_num_timeout=job.max_attempts, python=task_python(job))
+        executor.update_parameters(**parameters(run_dir, job))
+        try:
+            return executor.submit(SlurmAttempt(str(run_dir.path), submission.id)).job_id
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise LaunchError(_refusal(str(error))) from error
+
+    def look(self, submission: Submission, ledger: Ledger) -> Look:
+        records = ledger.records_of(submission.id)
+        if submission.ended and records and records[-1].reason:
+            return Look(STATE_AFTER[records[-1].reason])
+        job_id = _job_id(submission, ledger)
+        if not job_id:
+            return Look(JobState.PENDING if is_open(submission, records, utc_now()) else JobState.FAILED, "never reached the scheduler")
+        return _look(read_job(job_id), submission, ledger)
+
+    def read(self, submission: Submission, ledger: Ledger) -> Reading:
+        """What the scheduler's own account says.
+
+        Raises:
+            LaunchError: the cluster does not answer.
+        """
+        job_id = _job_id(submission, ledger)
+        if not job_id:
+            return Reading(submission=submission.id, scheduler_job="", read_at=utc_now().isoformat(), ended=True, has_accounting=False)
+        job = read_job(job_id)
+        return Reading(
+            submission=submission.id,
+            scheduler_job=job_id,
+            read_at=utc_now().isoformat(),
+            ended=_look(job, submission, ledger).state.is_final or job.word == "forgotten",
+            has_accounting=job.has_accounting,
+            attempts=tuple(_attempt(job_id, number, start, submission.job) for number, start in enumerate(job.starts)),
+        )
+
+    def cancel(self, run_dir: RunDir, submission: Submission, ledger: Ledger, now: bool) -> str:
+        job_id, records = _job_id(submission, ledger), ledger.records_of(submission.id)
+        newest = records[-1] if records else None
+        is_running = newest is not None and newest.reason is None and read_job(job_id).state is JobState.RUNNING
+        if now or not is_running or newest is None:
+            run_slurm("scancel", job_id)
+            return f"cancelled job {job_id}" + ("; work since its newest checkpoint is lost" if is_running else ", which was not running")
+        asked = request_stop(run_dir.attempt(newest.attempt), stop_request("cancelled", f"{user_name()} on {socket.gethostname()}"))
+        grace = duration_text(submission.job.grace_seconds)
+        return f"asked job {job_id} to stop; it may take {grace} to save its work" if asked else f"job {job_id} was asked to stop before"
+
+
+def _job_id(submission: Submission, ledger: Ledger) -> str:
+    """The scheduler's number; from an attempt's record if the submitting process died before it could write it down."""
+    records = ledger.records_of(submission.id)
+    return submission.scheduler_job or (records[-1].scheduler_job if records else "")
+
+
+def _cpus(job: JobSpec) -> int | None:
+    return job.slurm.cpus_per_task if job.slurm else None
+
+
+def _look(job: SlurmJob, submission: Submission, ledger: Ledger) -> Look:
+    """The scheduler says whether a job runs, the supervisor's record why it ended."""
+    records = ledger.records_of(submission.id)
+    newest = records[-1] if records else None
+    note = " ".join(filter(None, (job.reason, f"expected to start at {job.expected_start} UTC" if job.expected_start else "")))
+    if job.word == "forgotten" and newest and newest.reason:
+        return Look(STATE_AFTER[newest.reason], "")
+    if job.state is JobState.PENDING:
+        return Look(job.state, f"waiting: {note}" if note else "waiting")
+    if job.state is JobState.RUNNING and newest and newest.reason is None:
+        return Look(running_state(RunDir(Path(submission.job.run_dir)).attempt(newest.attempt)))
+    if job.state.is_final and newest and newest.reason:
+        return Look(STATE_AFTER[newest.reason], "" if job.state is STATE_AFTER[newest.reason] else f"SLURM: {job.word}")
+    return Look(job.state, f"SLURM: {job.word}" if job.state.is_final else "")
+
+
+def _attempt(job_id: str, number: int, start: Start, job: JobSpec) -> SchedulerAttempt:
+    devices = start.gpus if start.gpus is not None else start.nodes * job.hardware.devices_per_node
+    return SchedulerAttempt(
+        attempt=slurm_attempt(job_id, number), state=start.word, device_seconds=start.seconds * devices, started_at=start.begun_at
+    )
+
+
+def _inner_lines(job: JobSpec) -> Iterator[str]:
+    """What each supervisor starts; first host and port are known only inside the job."""
+    yield "\n# Each of the tasks above is a supervisor (mdiff.attempt.slurm), which starts:"
+    yield '#   MDIFF_RDZV_ID="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"'
+    first = '$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n1)'
+    yield f'#   MDIFF_RDZV_ENDPOINT="{first}:$(({FIRST_PORT} + SLURM_JOB_ID % {NUM_PORTS}))"'
+    yield '#   MDIFF_RDZV_IS_HOST="$([ "$SLURM_NODEID" = 0 ] && echo true || echo false)"'
+    for name, value in job.environment.items():
+        yield f"#   export {name}={shlex.quote(value)}"
+    yield "#   " + " ".join(word if word.startswith("$MDIFF") or "=$MDIFF" in word else shlex.quote(word) for word in job.argv)
+
+
+def _refusal(words: str) -> str:
+    """sbatch's own sentence out of submitit's report of it."""
+    lines = [line.strip() for line in words.splitlines() if "error:" in line]
+    told = "; ".join(line.partition("error: ")[2] for line in lines) or " ".join(words.split())
+    return f"sbatch refuses the job: {told}\n  Change [slurm] in the site file, or look at what would be submitted: --dry-run"

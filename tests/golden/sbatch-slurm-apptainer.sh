@@ -1,0 +1,41 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --constraint=ib
+#SBATCH --cpus-per-task=96
+#SBATCH --exclusive
+#SBATCH --gpus-per-node=8
+#SBATCH --job-name=mdiff-microdit-xl
+#SBATCH --mem=0
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output=/lustre/you/runs/microdit-xl/submissions/20261124T120000.000000Z-0000-scheduler/%j_0_log.out
+#SBATCH --partition=h100
+#SBATCH --requeue
+#SBATCH --reservation=training
+#SBATCH --signal=USR2@180
+#SBATCH --time=1440
+
+# setup
+module load apptainer
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output /lustre/you/runs/microdit-xl/submissions/20261124T120000.000000Z-0000-scheduler/%j_%t_log.out --kill-on-bad-exit=1 --wait=60 --cpus-per-task=96 apptainer exec --nv --bind /lustre /lustre/you/mdiff.sif python3 -u -m submitit.core._submit /lustre/you/runs/microdit-xl/submissions/20261124T120000.000000Z-0000-scheduler
+
+
+# teardown
+status=$?
+attempt=/lustre/you/runs/microdit-xl/attempts/"$(printf %s-%03d "$SLURM_JOB_ID" "${SLURM_RESTART_COUNT:-0}")"
+if [ -e "$attempt/requeue" ]; then scontrol requeue "$SLURM_JOB_ID"
+# Preempted by SIGTERM alone: the controller brings back what it kills, not what ends by itself.
+elif [ $status = 143 ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"; then sleep 900; fi
+exit $status
+
+# Each of the tasks above is a supervisor (mdiff.attempt.slurm), which starts:
+#   MDIFF_RDZV_ID="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
+#   MDIFF_RDZV_ENDPOINT="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n1):$((20000 + SLURM_JOB_ID % 10000))"
+#   MDIFF_RDZV_IS_HOST="$([ "$SLURM_NODEID" = 0 ] && echo true || echo false)"
+#   export HF_HUB_OFFLINE=1
+#   python3 -m torch.distributed.run --nnodes 1 --nproc-per-node 8 --signals-to-handle SIGQUIT --rdzv-backend c10d --rdzv-id $MDIFF_RDZV_ID --rdzv-endpoint $MDIFF_RDZV_ENDPOINT --rdzv-conf is_host=$MDIFF_RDZV_IS_HOST,join_timeout=600 -m mdiff.train /lustre/you/runs/microdit-xl/submissions/20261124T120000.000000Z-0000.toml /lustre/you/runs/microdit-xl --stage 1
