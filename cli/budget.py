@@ -158,7 +158,7 @@ def _next_step(report: "Report", backend: "BackendName", recipe: str) -> str:
     if report.open_jobs:
         return f"Next: mdiff status{run}"
     if report.price.basis == "assumed" and not report.attempts:
-        return "Next: mdiff demo      to see the whole path on this machine"
+        return "Next: mdiff site init --backend slurm      to set your cluster and its price"
     if not unfinished:
         return f'Next: mdiff sample "..."{run}'
     source = "" if recipe == DEFAULT_RECIPE else f" --recipe {recipe}"

@@ -58,7 +58,7 @@ def train(order: Order, run_dir: RunDir) -> None:
         LaunchError: the job did not complete.
     """
     recipe = _recipe(order)
-    check_settings(recipe, run_dir)
+    check_settings(recipe, run_dir, read_ledger(run_dir))
     if len(run_progress(recipe, run_dir).stages_done) == len(recipe.stages):
         typer.echo(f"2/3  training: done before in {_short(run_dir.path)}; start over with --fresh")
         return
@@ -101,9 +101,9 @@ def print_end(run_dir: RunDir, dataset: Path, pictures: int, seconds: float) -> 
     typer.echo(f'\nTry\n  mdiff sample "two blue squares"{run}\n  mdiff budget report{run}')
     typer.echo(
         "\nThe same path on your cluster:\n"
-        "  1. write ~/.config/mdiff/site.toml    hardware, price, data (docs/recipes.md)\n"
-        "  2. mdiff recipe check microdit-xl     its size, and what it asks for\n"
-        "  3. mdiff submit --stage 1             the plan, the price, then the job"
+        "  1. mdiff site init --backend slurm          your partition, your GPUs, your price\n"
+        "  2. mdiff doctor --backend slurm             is everything there that a job needs?\n"
+        "  3. mdiff submit --stage 1 --backend slurm   the plan, the price, then the job"
     )
 
 

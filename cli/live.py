@@ -11,6 +11,8 @@ from mdiff.run_dir import RunDir
 from mdiff.units import duration_text
 
 LOOK_SECONDS = 0.5
+ASK_SECONDS = 5.0
+"""A scheduler has other users."""
 LINE_SECONDS = 10.0
 """Without a terminal: how often a line is printed; also at each new stage."""
 
@@ -37,7 +39,7 @@ def _watch(run_dir: RunDir, submission_id: str, view: View, sleep: Callable[[flo
         view(status)
         if status.state.is_final:
             return status.state
-        sleep(LOOK_SECONDS)
+        sleep(LOOK_SECONDS if status.backend == "local" else ASK_SECONDS)
 
 
 class LineView:

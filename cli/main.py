@@ -8,7 +8,7 @@ import typer
 
 from mdiff.errors import MdiffError
 
-from . import budget, cancel, data, demo, logs, recipe, sample, status, submit
+from . import budget, cancel, data, demo, doctor, logs, recipe, sample, site, status, submit, watch
 
 INTERRUPTED = 130
 
@@ -23,9 +23,12 @@ app.command("submit")(submit.submit)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)
 app.command("cancel")(cancel.cancel)
+app.command("watch")(watch.watch)
 app.command("sample")(sample.sample)
+app.command("doctor")(doctor.doctor)
 app.add_typer(budget.app, name="budget")
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(site.app, name="site")
 app.add_typer(data.app, name="data")
 
 
@@ -50,7 +53,7 @@ def mdiff(
     \b
       mdiff demo                               the whole path on this machine, in six minutes
       mdiff budget report                      what it will cost, before anything has run
-      mdiff submit --stage 1 --backend local   train the first stage on this machine
+      mdiff submit --stage 1 --backend slurm   train the first stage on the cluster
       mdiff status                             how far it is, how fast, for how much
       mdiff logs -f                            what it says
 

@@ -15,6 +15,8 @@ from mdiff.units import utc_now
 
 ANSWER_SECONDS = 75.0
 """How long node 0 waits for answers: a network file system may show a new file a minute late."""
+HURRY_SECONDS = 5.0
+"""The same when SLURM is about to kill us."""
 LEAVE_SECONDS = 15.0
 """How long a job whose peer has failed may take to notice that itself, and to say what it saw."""
 LOOK_SECONDS = 3.0
@@ -63,16 +65,24 @@ def watch_leader(attempt: AttemptDir) -> PeerWatch:
     return PeerWatch(attempt.roll_call.exists)
 
 
-def end_with_peers(end: End, attempt: AttemptDir, node: Node, sleep: Callable[[float], None] = time.sleep) -> End:
-    """The end as all nodes together know it. A job that fails because another node has gone is `peer_lost`, and comes back."""
-    if node.count == 1 or end.reason != "failed":
+def end_with_peers(end: End, exit_code: int, attempt: AttemptDir, node: Node, sleep: Callable[[float], None] = time.sleep) -> End:
+    """The end as all nodes together know it. A job that fails because another node has gone is `peer_lost`, and comes back.
+
+    Args:
+        exit_code: of the job on node 0. One that was asked to stop and failed meanwhile may have lost a peer too: then the
+            controller, which had noticed, is who asked.
+    """
+    was_asked = end.reason in ("preempted", "time_limit")
+    if node.count == 1 or not (end.reason == "failed" or (was_asked and exit_code)):
         return end
-    ended_at, deadline = utc_now().isoformat(), time.monotonic() + ANSWER_SECONDS
+    ended_at, deadline = utc_now().isoformat(), time.monotonic() + (HURRY_SECONDS if was_asked else ANSWER_SECONDS)
     create_file(attempt.roll_call, ended_at)
     while (silent := [peer for peer in range(1, node.count) if not attempt.node_report(peer).exists()]) and time.monotonic() < deadline:
         sleep(0.2)
     if silent:
         return End("peer_lost", f"node {', '.join(map(str, silent))} of {node.count}, counted from 0, has gone; {end.detail}")
+    if was_asked:
+        return end
     first = min(_reports(attempt, node), key=lambda report: report.ended_at)
     # Who ended before us with an error of its own knows more than we, who saw a connection close.
     return End("failed", f"{first.host}: {first.last_words}") if first.ended_at < ended_at and first.last_words else end

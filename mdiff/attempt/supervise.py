@@ -116,7 +116,7 @@ def _observer(attempt: AttemptDir, meter: Meter, books: Bookkeeper) -> Callable[
 
 def judge(run_dir: RunDir, submission: Submission, attempt: AttemptDir, earlier: EarlierAttempts, node: Node, job_end: JobEnd) -> End:
     """Why the attempt ended, seen together with the other nodes and with the attempts before."""
-    end = end_with_peers(end_of(job_end), attempt, node)
+    end = end_with_peers(end_of(job_end), job_end.exit_code, attempt, node)
     checkpoints = [*earlier.checkpoints, newest_checkpoint(run_dir, attempt)]
     if submission.job.kind == "train" and end.reason in MAY_LACK_PROGRESS and without_progress(earlier.newest_before_job, checkpoints):
         return End("no_progress", f"{len(checkpoints)} attempts, the last two without a newer checkpoint; {end.detail or end.reason}")

@@ -8,6 +8,7 @@ from mdiff.errors import LaunchError
 from mdiff.launch.local import LocalBackend
 from mdiff.launch.prepared import Look, Prepared
 from mdiff.launch.slurm import SlurmBackend
+from mdiff.launch.state import JobState
 from mdiff.recipe.job import JobSpec, Submission
 from mdiff.recipe.site import BackendName
 from mdiff.run_dir import RunDir
@@ -65,3 +66,11 @@ def open_backend(name: BackendName) -> Backend:
     if name == "slurm":
         return SlurmBackend()
     raise LaunchError(f"not built yet: jobs on {name}; this version runs them on SLURM and on this machine (--backend slurm, local)")
+
+
+def look_at(submission: Submission, ledger: Ledger) -> Look:
+    """What the job is doing; UNKNOWN, and why, while its scheduler does not answer."""
+    try:
+        return open_backend(submission.job.backend).look(submission, ledger)
+    except LaunchError as error:
+        return Look(JobState.UNKNOWN, str(error).splitlines()[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from mdiff.attempt.exit_codes import EXIT_CODES, START_AGAIN
 from mdiff.budget.ledger import read_ledger
 from mdiff.errors import LaunchError
-from mdiff.launch.backend import open_backend
+from mdiff.launch.backend import look_at
 from mdiff.launch.state import JobState
 from mdiff.launch.status import find_submission
 from mdiff.recipe.job import Submission
@@ -116,7 +116,7 @@ def exit_code_of(run_dir: RunDir, submission_id: str = "") -> int:
 
 def _look(run_dir: RunDir, submission: Submission) -> tuple[JobState, AttemptDir | None]:
     """State first: what the log gets before a final state is then read for sure."""
-    state = open_backend(submission.job.backend).look(submission, read_ledger(run_dir)).state
+    state = look_at(submission, read_ledger(run_dir)).state
     records = read_ledger(run_dir).records_of(submission.id)
     attempt = run_dir.attempt(records[-1].attempt) if records else None
     return state, attempt if attempt is not None and attempt.logs() else None

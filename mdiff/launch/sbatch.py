@@ -97,7 +97,8 @@ def teardown(run_dir: RunDir) -> list[str]:
         f"attempt={attempt}",
         'if [ -e "$attempt/requeue" ]; then scontrol requeue "$SLURM_JOB_ID"',
         "# Preempted by SIGTERM alone: the controller brings back what it kills, not what ends by itself.",
-        f'elif [ $status = {START_AGAIN} ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"; then sleep {HOLD_SECONDS}; fi',
+        f'elif [ $status = {START_AGAIN} ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"',
+        f"then sleep {HOLD_SECONDS}; fi",
         "exit $status",
     ]
 

@@ -61,16 +61,15 @@ def setting(name: str, value: Any) -> str:
 
 def _head(new: NewSite) -> str:
     site = new.site
-    place = f" --backend {site.backend}"
-    visible = "on a file system that compute nodes see" if site.backend == "slurm" else "anywhere on this machine"
+    visible = ", on a file system that compute nodes see" if site.backend == "slurm" else ""
     return "\n".join(
         [
             f"# Site file of mdiff: where jobs run, and what an hour there costs. Made by `mdiff site init` on {new.written_on}.",
-            f"# All settings with their defaults: mdiff site show      Is all there that a job needs? mdiff doctor{place}",
+            f"# All settings with their defaults: mdiff site show      Is all there that jobs need? mdiff doctor --backend {site.backend}",
             "",
             setting("name", site.name),
             setting("backend", site.backend),
-            f"# Run directories lie here, {visible}.",
+            f"# Run directories lie here{visible}.",
             setting("runs_dir", site.runs_dir),
             "# How long a job that was asked to stop may take for its checkpoint; large models on slow disks need more.",
             "#grace_seconds = 300.0",

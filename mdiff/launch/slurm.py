@@ -3,6 +3,7 @@
 import shlex
 import socket
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from mdiff.attempt.node import FIRST_PORT, NUM_PORTS, slurm_attempt
@@ -18,8 +19,12 @@ from mdiff.launch.slurm_cluster import has_slurm, run_slurm
 from mdiff.launch.slurm_state import SlurmJob, Start, read_job
 from mdiff.launch.state import STATE_AFTER, JobState
 from mdiff.recipe.job import JobSpec, Submission
+from mdiff.recipe.slurm_settings import SlurmSettings
 from mdiff.run_dir import RunDir
 from mdiff.units import duration_text, utc_now
+
+HANDOVER_SECONDS = 600.0
+"""sbatch may be slow; a submission that has no number after this time never got one."""
 
 
 class SlurmBackend:
@@ -31,11 +36,14 @@ class SlurmBackend:
         if not has_slurm():
             if not dry_run:
                 raise LaunchError("no sbatch on this machine: submit from a login node of the cluster, or print the script only: --dry-run")
-            missing = [name for name, value in (("--time", job.attempt_limit_seconds), ("--cpus-per-task", _cpus(job))) if value is None]
-            left_out = f"; {' and '.join(missing)}, which the cluster knows, left out" if missing else ""
-            return Prepared(job, (*warnings, f"no sbatch on this machine{left_out}"))
-        prepared = check_cluster(job)
-        return Prepared(prepared.job, (*warnings, *prepared.warnings))
+            return _without_cluster(job, (*warnings, "no sbatch on this machine"))
+        try:
+            prepared = check_cluster(job)
+            return Prepared(prepared.job, (*warnings, *prepared.warnings))
+        except LaunchError as error:
+            if not dry_run:
+                raise
+            return _without_cluster(job, (*warnings, str(error)))
 
     def render(self, run_dir: RunDir, submission: Submission) -> str:
         """The batch script, and in comments what its supervisors start."""
@@ -69,15 +77,18 @@ class SlurmBackend:
             return Look(JobState.PENDING if is_open(submission, records, utc_now()) else JobState.FAILED, "never reached the scheduler")
         return _look(read_job(job_id), submission, ledger)
 
-    def read(self, submission: Submission, ledger: Ledger) -> Reading:
-        """What the scheduler's own account says.
+    def read(self, submission: Submission, ledger: Ledger) -> Reading | None:
+        """What the scheduler's own account says; None while nobody knows the job's number.
 
         Raises:
             LaunchError: the cluster does not answer.
         """
         job_id = _job_id(submission, ledger)
         if not job_id:
-            return Reading(submission=submission.id, scheduler_job="", read_at=utc_now().isoformat(), ended=True, has_accounting=False)
+            # Being handed over at this moment, unless whoever did it died meanwhile.
+            waited = (utc_now() - datetime.fromisoformat(submission.submitted_at)).total_seconds()
+            never = Reading(submission=submission.id, scheduler_job="", read_at=utc_now().isoformat(), ended=True, has_accounting=False)
+            return never if waited > HANDOVER_SECONDS else None
         job = read_job(job_id)
         return Reading(
             submission=submission.id,
@@ -106,8 +117,14 @@ def _job_id(submission: Submission, ledger: Ledger) -> str:
     return submission.scheduler_job or (records[-1].scheduler_job if records else "")
 
 
-def _cpus(job: JobSpec) -> int | None:
-    return job.slurm.cpus_per_task if job.slurm else None
+def _without_cluster(job: JobSpec, warnings: tuple[str, ...]) -> Prepared:
+    """For a dry run: what neither the site nor a cluster says is left out of the script, and named."""
+    slurm = job.slurm or SlurmSettings()
+    left_out = [name for name, value in (("--time", slurm.time_limit_hours), ("--cpus-per-task", slurm.cpus_per_task)) if value is None]
+    if slurm.time_limit_hours is None:
+        job = job.model_copy(update={"attempt_limit_seconds": None})
+    note = (f"left out of the script, because the cluster knows them: {', '.join(left_out)}",) if left_out else ()
+    return Prepared(job, (*warnings, *note))
 
 
 def _look(job: SlurmJob, submission: Submission, ledger: Ledger) -> Look:

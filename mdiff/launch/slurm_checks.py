@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mdiff.errors import LaunchError
 from mdiff.launch.prepared import Prepared
-from mdiff.launch.slurm_cluster import choose_partition, read_partitions
+from mdiff.launch.slurm_cluster import Partition, choose_partition, read_partitions
 from mdiff.recipe.job import JobSpec
 from mdiff.recipe.slurm_settings import SlurmSettings
 from mdiff.units import SECONDS_PER_HOUR, duration_text
@@ -97,4 +97,13 @@ def check_cluster(job: JobSpec) -> Prepared:
     if limit < shortest:
         problem = f"attempts of {duration_text(limit)} leave no time to train beside a grace time of {duration_text(job.grace_seconds)}"
         raise LaunchError(f"{problem}; lower grace_seconds in the site file, or take a partition with a longer MaxTime")
-    return Prepared(prepared)
+    return Prepared(prepared, _idle_gpus(job, slurm, partition))
+
+
+def _idle_gpus(job: JobSpec, slurm: SlurmSettings, partition: Partition) -> tuple[str, ...]:
+    """A warning where whole nodes have GPUs that the job will not use."""
+    used, there = job.hardware.devices_per_node, max(kind.gpus for kind in partition.kinds)
+    if not slurm.whole_nodes or job.hardware.device == "cpu" or there <= used:
+        return ()
+    advice = f"set hardware.devices_per_node = {there}, or slurm.whole_nodes = false"
+    return (f"nodes of partition {partition.name} have {there} GPUs and the job uses {used}, but whole nodes are billed; {advice}",)

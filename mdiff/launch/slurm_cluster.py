@@ -1,6 +1,7 @@
 """What a SLURM cluster offers, as `sinfo` tells it. Parsing is pure; `run_slurm` is the only way to a command."""
 
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -45,20 +46,22 @@ def has_slurm() -> bool:
 
 
 def run_slurm(*command: str) -> str:
-    """Standard output of one of SLURM's commands.
+    """Standard output of one of SLURM's commands, times in UTC.
 
     Raises:
         LaunchError: it is not there, does not answer, or refuses; with its own words.
     """
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+        # Its times are local ones otherwise.
+        environment = os.environ | {"TZ": "UTC"}
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
     except FileNotFoundError as error:
         raise LaunchError(f"no {command[0]} on this machine: run this on a login node of the cluster") from error
     except subprocess.TimeoutExpired as error:
         raise LaunchError(f"{command[0]} did not answer within {ANSWER_SECONDS:.0f} s; is slurmctld up? Try: scontrol ping") from error
     if answer.returncode:
-        words = " ".join((answer.stderr or answer.stdout).split())
-        raise LaunchError(f"{' '.join(command[:3])}: exit code {answer.returncode}: {words}")
+        words = "; ".join(dict.fromkeys((answer.stderr or answer.stdout).strip().splitlines()))
+        raise LaunchError(words or f"{command[0]}: exit code {answer.returncode}")
     return answer.stdout
 
 

@@ -23,6 +23,7 @@ PROBE_SECONDS = 60.0
 """For everything, the wait included."""
 LEAVE_SECONDS = 10.0
 REPORT = "mdiff-doctor "
+SHARED = "shared run directory"
 MODULES = ("mdiff", "torch", "submitit")
 NODE_OPTIONS = ("exclude", "licenses", "nodelist")
 """Of slurm.sbatch: those that decide on which nodes jobs run, and that srun knows too."""
@@ -49,18 +50,18 @@ print({REPORT!r} + json.dumps(found), flush=True)
 
 def check_compute_node(patient: Patient, job: JobSpec) -> Iterator[Finding]:
     marker, token = patient.runs_root / f".mdiff-doctor-{secrets.token_hex(4)}", secrets.token_hex(8)
-    try:
+    with suppress(OSError):
+        # Where it fails, the check of the run directory has said so; the interpreter can be tried all the same.
         marker.write_text(token)
-    except OSError:
-        # The check of the run directory has said it; the interpreter can be tried all the same.
-        pass
+    is_written = marker.exists()
     try:
         answer = _run(srun_command(job, marker, token), job.environment)
     finally:
         for path in (marker, Path(f"{marker}.node")):
             with suppress(OSError):
                 path.unlink()
-    yield from judge(answer, patient, job)
+    findings = judge(answer, patient, job)
+    yield from (finding for finding in findings if is_written or finding.check != SHARED)
 
 
 def srun_command(job: JobSpec, marker: Path, token: str) -> list[str]:
@@ -156,10 +157,10 @@ def _on_runs_root(report: dict[str, Any], patient: Patient, container: Container
     if container.runtime != "none":
         fix = f'in the site file: [container] mounts = ["{patient.runs_root}"]'
     if not report["reads"]:
-        return Finding("shared run directory", "fail", f"{what} is not visible from {where}", fix)
+        return Finding(SHARED, "fail", f"{what} is not visible from {where}", fix)
     if not report["writes"]:
-        return Finding("shared run directory", "fail", f"{what} cannot be written from {where}", fix)
-    return Finding("shared run directory", "ok", f"{what} is read and written from {where}")
+        return Finding(SHARED, "fail", f"{what} cannot be written from {where}", fix)
+    return Finding(SHARED, "ok", f"{what} is read and written from {where}")
 
 
 def _on_interpreter(report: dict[str, Any], job: JobSpec) -> Finding:

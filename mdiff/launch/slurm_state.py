@@ -5,9 +5,8 @@ minutes longer. A word that we do not know is UNKNOWN, never an end.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from mdiff.errors import LaunchError
 from mdiff.launch.slurm_cluster import run_slurm
@@ -112,14 +111,9 @@ def read_job(job_id: str) -> SlurmJob:
 def _read_starts(job_id: str) -> tuple[tuple[Start, ...], LaunchError | None]:
     command = ("sacct", "-D", "-X", "--noheader", "--parsable2", "--noconvert", f"--format={SACCT_FIELDS}", "-j", job_id)
     try:
-        return parse_sacct(_in_utc(command), job_id), None
+        return parse_sacct(run_slurm(*command), job_id), None
     except LaunchError as error:
         return (), error
-
-
-def _in_utc(command: Sequence[str]) -> str:
-    """SLURM's commands write local time; `env` gives them our zone."""
-    return run_slurm("env", "TZ=UTC", *command)
 
 
 def parse_sacct(text: str, job_id: str) -> tuple[Start, ...]:
@@ -146,7 +140,7 @@ def _gpus(tres: str) -> int | None:
 def _show_job(job_id: str) -> dict[str, str] | None:
     """None when the controller does not know the job any more."""
     try:
-        return parse_show_job(_in_utc(("scontrol", "--oneliner", "show", "job", job_id)))
+        return parse_show_job(run_slurm("scontrol", "--oneliner", "show", "job", job_id))
     except LaunchError:
         return None
 
@@ -170,8 +164,3 @@ def _controller_answers() -> bool:
 def _told(text: str) -> str:
     """Empty where SLURM says that it does not know."""
     return "" if text in ("", "None", "(null)", "Unknown", "N/A") else text
-
-
-def iso_utc(text: str) -> str:
-    """SLURM's time, read in UTC, as ISO; empty if there is none."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC).isoformat() if text else ""

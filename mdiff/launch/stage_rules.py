@@ -4,7 +4,7 @@ from mdiff.budget.ledger import Ledger, is_open
 from mdiff.errors import UsageError
 from mdiff.launch.run_progress import RunProgress, run_progress
 from mdiff.recipe.job import Submission
-from mdiff.recipe.load import frozen_differences, load_recipe
+from mdiff.recipe.load import frozen_differences, load_recipe, parse_settings
 from mdiff.recipe.recipe import Recipe
 from mdiff.run_dir import RunDir
 from mdiff.units import utc_now
@@ -22,7 +22,7 @@ def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger,
     Raises:
         UsageError: the run has other settings, is being trained, lacks the stage before, or has done what is asked for.
     """
-    check_settings(recipe, run_dir)
+    check_settings(recipe, run_dir, ledger)
     progress = run_progress(recipe, run_dir)
     awaited = _chain(ledger, after)
     running = next((job for job in open_training_jobs(ledger) if job not in awaited), None)
@@ -44,11 +44,16 @@ def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger,
     return forget(progress, stages) if again else progress
 
 
-def check_settings(recipe: Recipe, run_dir: RunDir) -> None:
-    """Model, diffusion, data and stages of a run never change."""
-    if not run_dir.recipe.is_file():
+def check_settings(recipe: Recipe, run_dir: RunDir, ledger: Ledger) -> None:
+    """Model, diffusion, data and stages of a run never change, from its first submission on: its job may still be queued."""
+    first = next((submission.recipe_toml for submission in ledger.submissions if not submission.withdrawn), None)
+    if run_dir.recipe.is_file():
+        begun = load_recipe(str(run_dir.recipe))
+    elif first is not None:
+        begun = parse_settings(Recipe, first, str(run_dir.submissions))
+    else:
         return
-    differences = frozen_differences(load_recipe(str(run_dir.recipe)), recipe)
+    differences = frozen_differences(begun, recipe)
     if differences:
         shown = "\n  ".join(differences[:MOST_DIFFERENCES])
         more = f"\n  and {len(differences) - MOST_DIFFERENCES} more" if len(differences) > MOST_DIFFERENCES else ""

@@ -15,7 +15,7 @@ from mdiff.budget.pace import images_done, measured_images_per_second
 from mdiff.budget.record import AttemptRecord
 from mdiff.budget.report import budget_report
 from mdiff.errors import LaunchError
-from mdiff.launch.backend import open_backend
+from mdiff.launch.backend import look_at
 from mdiff.launch.state import JobState
 from mdiff.recipe.exchange import Progress
 from mdiff.recipe.job import Submission
@@ -89,7 +89,7 @@ def read_status(run_dir: RunDir, submission_id: str = "") -> RunStatus:
     progress = newest_progress(run_dir, records)
     recipe = parse_settings(Recipe, submission.recipe_toml, str(run_dir.recipe))
     report = budget_report(recipe, ledger, submission.job.hardware, submission.job.price, utc_now(), run_dir.path.parent, run=run_dir.name)
-    state, note = open_backend(submission.job.backend).look(submission, ledger)
+    state, note = look_at(submission, ledger)
     return RunStatus(
         run=run_dir.name,
         run_dir=str(run_dir.path),

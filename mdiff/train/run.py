@@ -3,7 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
-from mdiff.data.codecs import open_codecs
+from mdiff.data.codecs import Codecs, open_codecs
 from mdiff.errors import CheckpointError, DataError
 from mdiff.recipe.devices import device_named
 from mdiff.recipe.exchange import Outcome
@@ -40,7 +40,7 @@ def train(recipe: Recipe, run_dir: RunDir, stages: range, folders: dict[str, Pat
             progress=ProgressFile(attempt if world.is_main else None),
             metrics=metrics,
             writer=writer,
-            codecs=open_codecs(recipe) if world.is_main else None,
+            codecs=codecs_or_warning(recipe) if world.is_main else None,
             device=device_named(world.device_name),
         )
         completed = train_stages(state, stages, shop)
@@ -48,6 +48,16 @@ def train(recipe: Recipe, run_dir: RunDir, stages: range, folders: dict[str, Pat
         writer.wait()
         world.wait_for_all()
     return Outcome(reason="completed" if completed else "stopped", checkpoint=state.newest_checkpoint)
+
+
+def codecs_or_warning(recipe: Recipe) -> Codecs | None:
+    """What sample grids need. Training needs none of it, so a missing encoder costs the grids alone."""
+    codecs = open_codecs(recipe)
+    if codecs is None:
+        data = recipe.data
+        encoders = [name for name in (data.text_encoder, data.vae if data.latent_codec == "vae" else "") if name]
+        log(f"warning: no sample grids in this job: {' and '.join(encoders)} cannot be loaded here; training goes on without")
+    return codecs
 
 
 def check_job(recipe: Recipe, stages: range, folders: dict[str, Path], world: World) -> None:

@@ -1,11 +1,15 @@
 """What becomes of a job: each test is a real supervisor over a real process."""
 
 import json
+import os
 import signal
+import time
 
 import pytest
 
 from mdiff.attempt.stop import request_stop, stop_request
+
+from .conftest import wait_until
 
 ENDLESS = "open(here + '/up', 'w').close()\nwhile True: time.sleep(0.02)"
 POLITE = (
@@ -226,3 +230,22 @@ def test_jobs_other_than_training_are_working(submit):
     job = submit("time.sleep(0.2)", kind="evaluate", counts=False)
     assert job.run() == 0
     assert [part.activity for part in job.record.slices] == ["working"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR2", "SIGINT", "SIGHUP"])
+def test_signals_that_a_scheduler_sends_to_every_process_do_not_touch_the_job(submit, name):
+    """SLURM's linuxproc tracking sends them to each process of a step; torchrun would end its workers in mid-checkpoint."""
+    job = submit(
+        "(pathlib.Path(here) / 'begun').write_text(str(os.getpid()))\nwhile not asked_to_stop(): time.sleep(0.02)\noutcome('stopped')"
+    )
+    supervisor = job.start()
+    begun = job.wait_for("begun")
+    wait_until(begun.read_text)
+    worker = int(begun.read_text())
+    os.kill(worker, getattr(signal, name))
+    time.sleep(0.3)
+    assert supervisor.poll() is None
+    request_stop(job.attempt, stop_request("cancelled", "a test"))
+    supervisor.communicate(timeout=20)
+    assert job.record.reason == "cancelled"
+    assert job.record.detail == "asked by a test"

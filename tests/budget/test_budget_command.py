@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from mdiff.errors import UsageError
 from mdiff.run_dir import RunDir
+from mdiff.units import utc_now
 from tests.budget.books import HOUR, make_record, make_submission, write_recipe, write_record, write_submission
 
 
@@ -51,7 +52,7 @@ def test_report_before_anything_has_run_is_the_default_recipe_at_the_papers_pric
     assert "20 % MFU (assumed: not yet measured here)" in text
     assert f"runs root {tmp_path}/runs (empty)" in text
     assert "92 % of the budget" in text
-    assert lines[-1].startswith("  Next: mdiff demo ")
+    assert lines[-1].startswith("  Next: mdiff site init --backend slurm")
 
 
 def test_table_and_json_show_the_same_total() -> None:
@@ -134,7 +135,7 @@ def test_run_that_is_not_there_is_refused_with_where_it_was_looked_for(tmp_path:
 
 
 def test_open_job_leads_to_its_status(shapes_run: RunDir) -> None:
-    write_submission(shapes_run, make_submission("5", id="s2", backend="slurm"))
+    write_submission(shapes_run, make_submission("5", id="s2", backend="slurm", submitted_at=utc_now().isoformat()))
     text = report("--run", "shapes").stdout
     assert "Next: mdiff status --run shapes" in text
     assert "committed" in text

@@ -31,7 +31,8 @@ status=$?
 attempt=/lustre/you/runs/microdit-xl/attempts/"$(printf %s-%03d "$SLURM_JOB_ID" "${SLURM_RESTART_COUNT:-0}")"
 if [ -e "$attempt/requeue" ]; then scontrol requeue "$SLURM_JOB_ID"
 # Preempted by SIGTERM alone: the controller brings back what it kills, not what ends by itself.
-elif [ $status = 143 ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"; then sleep 900; fi
+elif [ $status = 143 ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"
+then sleep 900; fi
 exit $status
 
 # Each of the tasks above is a supervisor (mdiff.attempt.slurm), which starts:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -11,7 +12,7 @@ from mdiff.budget.ledger import read_ledger
 from mdiff.errors import LaunchError
 from mdiff.launch.cancel import cancel_job
 from mdiff.launch.local import LocalBackend
-from mdiff.launch.logs import exit_code_of, follow, newest_log, tail
+from mdiff.launch.logs import exit_code_of, follow, newest_logs, tail
 from mdiff.launch.state import STATE_AFTER, JobState
 from mdiff.launch.status import find_run, read_status
 from tests.attempt.conftest import wait_until
@@ -123,7 +124,7 @@ def test_following_a_log_gives_all_of_it_and_ends_with_the_job(start):
     assert [line for line in text.splitlines() if line.startswith("line")] == [f"line {n} ä" for n in range(20)]
     assert 'attempt ends with reason "completed"' in text
     assert exit_code_of(plan.run_dir) == 0
-    assert newest_log(plan.run_dir).read_text().count("line") == 20
+    assert newest_logs(plan.run_dir, 100).count("line") == 20
 
 
 def test_following_reads_every_attempt_of_a_job_that_is_started_again(start, monkeypatch):
@@ -131,9 +132,7 @@ def test_following_reads_every_attempt_of_a_job_that_is_started_again(start, mon
     wait_for_end(plan, submission)
     first = plan.run_dir.attempt_dirs()[0]
     second = plan.run_dir.attempt(first.name + "-again")
-    looks = iter(
-        [(JobState.RUNNING, first.log), (JobState.RUNNING, first.log), (JobState.RUNNING, second.log), (JobState.COMPLETED, second.log)]
-    )
+    looks = iter([(JobState.RUNNING, first), (JobState.RUNNING, first), (JobState.RUNNING, second), (JobState.COMPLETED, second)])
     second.path.mkdir()
     second.log.write_text("more\n")
     monkeypatch.setattr("mdiff.launch.logs._look", lambda *_: next(looks))
@@ -152,3 +151,20 @@ def test_two_who_cancel_at_once_leave_one_reason(start):
         thread.join()
     assert sum("asked job" in answer for answer in answers) == 1
     wait_for_end(plan, submission)
+
+
+def test_logs_of_other_nodes_are_shown_under_their_names(start):
+    plan, submission = start("1", "print('from node 0', flush=True); outcome('completed')")
+    wait_for_end(plan, submission)
+    attempt = plan.run_dir.attempt_dirs()[0]
+    assert "---" not in newest_logs(plan.run_dir, 5)
+    attempt.log_of(1).write_text("from node 1\n")
+    assert newest_logs(plan.run_dir, 5).endswith("--- log-1.txt\nfrom node 1\n")
+
+
+def test_cancel_now_kills_without_waiting_for_a_checkpoint(start):
+    plan, submission = start("1", "while True: time.sleep(0.02)")
+    begin = time.monotonic()
+    assert "killed job" in cancel_job(plan.run_dir, now=True)
+    wait_for_end(plan, submission)
+    assert time.monotonic() - begin < submission.job.grace_seconds

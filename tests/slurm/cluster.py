@@ -186,7 +186,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 SlurmdParameters=config_overrides
-SlurmctldParameters={"preempt_send_user_signal" if self.notice_at_preemption else "enable_configless"}
+{"SlurmctldParameters=preempt_send_user_signal" if self.notice_at_preemption else ""}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1

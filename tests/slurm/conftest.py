@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from mdiff.run_dir import RunDir
 from tests.slurm.cluster import Cluster, missing, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
+FIRST_NETWORK = int(os.environ.get("MDIFF_TEST_NETWORK", "31"))
+"""Two test runs on one machine at the same time need networks of their own."""
 MDIFF = [sys.executable, "-c", "from mdiff_cli.main import main; main()"]
 SITE = """
 name = "test"
@@ -63,14 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    yield from _started(Cluster(tmp_path_factory.mktemp("slurm")))
+    yield from _started(Cluster(tmp_path_factory.mktemp("slurm"), number=FIRST_NETWORK))
 
 
 @pytest.fixture(scope="session")
 def cluster_without_accounting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """It sends no notice at a preemption either, as many clusters."""
     root = tmp_path_factory.mktemp("slurm")
-    yield from _started(Cluster(root, accounting=False, notice_at_preemption=False, grace_seconds=20, number=32))
+    yield from _started(Cluster(root, accounting=False, notice_at_preemption=False, grace_seconds=20, number=FIRST_NETWORK + 1))
 
 
 def _started(cluster: Cluster) -> Iterator[Cluster]:
@@ -217,3 +220,10 @@ def uninterrupted(cluster: Cluster, dataset: Path, tmp_path_factory: pytest.Temp
 def assert_same_run(job: Job, reference: Job) -> None:
     assert job.losses() == reference.losses()
     assert job.weights() == reference.weights()
+
+
+def accounts_of(cluster: Cluster, number: str) -> list[tuple[int, int]]:
+    """(seconds, GPUs) of each start of a job, as `sacct` prints them."""
+    rows = cluster.command("sacct", "-D", "-X", "-n", "-P", "-o", "ElapsedRaw,AllocTRES", "-j", number).split()
+    cells = [row.partition("|") for row in rows]
+    return [(int(seconds), int(re.search(r"gres/gpu=(\d+)", tres)[1])) for seconds, _, tres in cells]

@@ -19,6 +19,7 @@ from mdiff.train.ema import WeightAverage
 from mdiff.train.metrics import ProgressFile
 from mdiff.train.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors, parameter_groups, set_learning_rate
 from mdiff.train.randomness import draw_step
+from mdiff.train.run import codecs_or_warning
 from mdiff.train.schedule import learning_rate_at
 from mdiff.train.state import begin, enter_next_stage, snapshot
 from mdiff.train.stop import StopFlag
@@ -213,3 +214,10 @@ def test_checkpoint_that_cannot_be_written_is_an_error_and_leaves_no_checkpoint(
         writer.wait()
     writer.close()
     assert list_checkpoints(RunDir(tmp_path)) == []
+
+
+def test_missing_encoder_costs_the_sample_grids_and_one_warning(capsys):
+    assert codecs_or_warning(load_recipe("shapes")) is not None
+    assert capsys.readouterr().out == ""
+    assert codecs_or_warning(load_recipe("microdit-tiny")) is None
+    assert "warning: no sample grids in this job: apple/DFN5B-CLIP-ViT-H-14-378 and stabilityai/" in capsys.readouterr().out
