@@ -30,11 +30,17 @@ class EarlierAttempts:
     """How long a checkpoint takes: measured by this job, else assumed."""
 
 
-def earlier_attempts(run_dir: RunDir, submission: Submission) -> EarlierAttempts:
+def earlier_attempts(run_dir: RunDir, submission: Submission, this: str) -> EarlierAttempts:
+    """
+    Args:
+        this: name of the attempt that asks. The scheduler's account may know it before its own record is there.
+    """
     ledger = read_ledger(run_dir)
-    own = ledger.records_of(submission.id)
+    own = [record for record in ledger.records_of(submission.id) if record.attempt != this]
     attempts = [run_dir.attempt(record.attempt) for record in own]
-    others = [newest_checkpoint(run_dir, run_dir.attempt(record.attempt)) for record in ledger.records if record not in own]
+    others = [
+        newest_checkpoint(run_dir, run_dir.attempt(record.attempt)) for record in ledger.records if record.submission != submission.id
+    ]
     measured = [progress.checkpoint_seconds for progress in map(read_progress, attempts) if progress and progress.checkpoint_seconds]
     return EarlierAttempts(
         images_done=images_done(ledger.records),
@@ -58,7 +64,7 @@ def require_alone(submission: Submission, ledger: Ledger) -> None:
         raise LaunchError(f"run {submission.job.run} is being trained already, by process {running[-1].supervisor_pid}; wait, or cancel it")
 
 
-def refusal(run_dir: RunDir, submission: Submission, earlier: EarlierAttempts) -> End | None:
+def refusal(run_dir: RunDir, submission: Submission, earlier: EarlierAttempts, this: str) -> End | None:
     """Why the job must not start again; None if it may."""
     job = submission.job
     if len(earlier.checkpoints) >= job.max_attempts:
@@ -68,7 +74,7 @@ def refusal(run_dir: RunDir, submission: Submission, earlier: EarlierAttempts) -
     if job.kind == "train" and without_progress(earlier.newest_before_job, earlier.checkpoints):
         return End("no_progress", "the last two attempts left no newer checkpoint")
     try:
-        admit_attempt(run_dir, submission, checkpoint_seconds=earlier.checkpoint_seconds)
+        admit_attempt(run_dir, submission, attempt=this, checkpoint_seconds=earlier.checkpoint_seconds)
     except BudgetExceededError as error:
         return End("refused_budget", " ".join(str(error).split()))
     return None

@@ -38,7 +38,7 @@ class Rhythm(Settings):
 
 def supervise(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Node) -> int:
     """Carry out one attempt; the exit code for whoever started us."""
-    job, earlier = submission.job, earlier_attempts(run_dir, submission)
+    job, earlier = submission.job, earlier_attempts(run_dir, submission, node.attempt)
     attempt = open_attempt(run_dir, submission, node)
     log = AttemptLog(attempt.log)
     meter = Meter(job.hardware.num_devices, job.kind, earlier.images_done)
@@ -51,7 +51,7 @@ def supervise(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Nod
             seconds_used=lambda: earlier.seconds + meter.elapsed_seconds, on_look=_observer(attempt, meter, books),
             peers=watch_followers(attempt, node),
         )  # fmt: skip
-        end = refusal(run_dir, submission, earlier)
+        end = refusal(run_dir, submission, earlier, node.attempt)
         if end is None:
             books.heartbeat()
             job_end = watch.carry_out()
