@@ -2,11 +2,14 @@
 
 import time
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import RunOption, RunsDirOption, SiteOption
+
+if TYPE_CHECKING:
+    from mdiff.run_dir import RunDir
 
 IntervalOption = Annotated[float, typer.Option("--interval-minutes", min=0.05, metavar="MIN", help="Time between two looks.")]
 OnceOption = Annotated[bool, typer.Option("--once", help="Look once and leave: for cron.")]
@@ -28,27 +31,33 @@ def watch(
       mdiff watch
       mdiff watch --once --run microdit-xl
     """
-    from mdiff.errors import LaunchError
+    from mdiff.errors import UsageError
     from mdiff.launch.place import open_run, read_site
-    from mdiff.launch.revive import look_after, runs_of
+    from mdiff.launch.revive import runs_of
 
     root = open_run("any", runs_dir, read_site(site)).path.parent
+    if run and run not in [run_dir.name for run_dir in runs_of(root)]:
+        raise UsageError(f"--run {run}: no such run in {root}")
     while True:
-        for run_dir in runs_of(root):
-            if run and run_dir.name != run:
-                continue
-            try:
-                finding = look_after(run_dir)
-            except LaunchError as error:
-                if once:
-                    raise
-                typer.echo(f"{_now()}  {run_dir.name}: {error}", err=True)
-                continue
-            if once or not finding.is_quiet:
-                typer.echo(f"{_now()}  {finding.run}: {finding.text}")
+        went_well = [_look(run_dir, once) for run_dir in runs_of(root) if run in ("", run_dir.name)]
         if once:
-            return
+            raise typer.Exit(0 if all(went_well) else 1)
         time.sleep(60 * interval_minutes)
+
+
+def _look(run_dir: "RunDir", tell_all: bool) -> bool:
+    """False, and a line, if this run is in trouble of its own, which must not leave the others alone in the night."""
+    from mdiff.errors import MdiffError
+    from mdiff.launch.revive import look_after
+
+    try:
+        finding = look_after(run_dir)
+    except MdiffError as error:
+        typer.echo(f"{_now()}  {run_dir.name}: {error}", err=True)
+        return False
+    if tell_all or not finding.is_quiet:
+        typer.echo(f"{_now()}  {finding.run}: {finding.text}")
+    return True
 
 
 def _now() -> str:

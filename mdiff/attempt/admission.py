@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from mdiff.attempt.exit_codes import End, without_progress
 from mdiff.attempt.job_files import newest_checkpoint, read_progress
 from mdiff.budget.ledger import Ledger, read_ledger
-from mdiff.budget.liveness import pid_alive_here
+from mdiff.budget.liveness import pid_alive_here, supervisor_is_alive
 from mdiff.budget.pace import images_done
 from mdiff.budget.policy import CHECKPOINT_SECONDS, admit_attempt
+from mdiff.budget.record import AttemptRecord
 from mdiff.errors import BudgetExceededError, LaunchError
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import RunDir
-from mdiff.units import duration_text
+from mdiff.units import duration_text, utc_now
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,21 @@ def require_alone(submission: Submission, ledger: Ledger) -> None:
     """Two training jobs at the same time would overwrite each other's checkpoints.
 
     Raises:
-        LaunchError: another attempt of this run trains on this machine, or the submission was withdrawn.
+        LaunchError: another job of this run trains, or an attempt of this one on this machine; or the submission was withdrawn.
     """
     if submission.withdrawn:
         raise LaunchError(f"submission {submission.id} was withdrawn; submit again")
-    running = [record for record in ledger.records if record.kind == "train" and record.reason is None and pid_alive_here(record)]
+    running = [record for record in ledger.records if record.kind == "train" and _is_alive(record, submission)]
     if running and submission.job.kind == "train":
-        raise LaunchError(f"run {submission.job.run} is being trained already, by process {running[-1].supervisor_pid}; wait, or cancel it")
+        who = f"job {running[-1].scheduler_job}, process {running[-1].supervisor_pid} on {running[-1].host}"
+        raise LaunchError(f"run {submission.job.run} is being trained already, by {who}; wait, or cancel it")
+
+
+def _is_alive(record: AttemptRecord, submission: Submission) -> bool:
+    """A scheduler never runs one job twice, so an attempt of this job elsewhere is dead, however fresh its heartbeat is."""
+    if record.submission == submission.id:
+        return record.reason is None and bool(pid_alive_here(record))
+    return supervisor_is_alive(record, utc_now(), pid_alive_here)
 
 
 def refusal(run_dir: RunDir, submission: Submission, earlier: EarlierAttempts, this: str) -> End | None:

@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
+from mdiff.attempt import peers
 from mdiff.attempt.exit_codes import EXIT_CODES, START_AGAIN
+from mdiff.attempt.job_process import KILL_SECONDS
 from mdiff.attempt.log import AttemptLog
-from mdiff.attempt.node import Node, host_name
-from mdiff.attempt.peers import report_end, watch_leader
+from mdiff.attempt.node import JOIN_SECONDS, Node, host_name
+from mdiff.attempt.persist import keep_trying
 from mdiff.attempt.stop import SignalWatch
 from mdiff.attempt.supervise import Rhythm
 from mdiff.attempt.watch import Watch
@@ -14,9 +17,7 @@ from mdiff.budget.record import AttemptRecord
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import AttemptDir, RunDir
 
-BEGIN_SECONDS = 180.0
-"""How long node 0 may take to admit the attempt; a network file system shows its record late."""
-CLOSE_SECONDS = 60.0
+CLOSE_SECONDS = peers.LOOK_SECONDS + peers.LEAVE_SECONDS + KILL_SECONDS + peers.ANSWER_SECONDS + 30.0
 """How long we stay after our job has ended, so that node 0 can write down why: the first task that fails takes the others with it."""
 LOOK_SECONDS = 0.2
 
@@ -24,9 +25,9 @@ LOOK_SECONDS = 0.2
 def follow(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Node) -> int:
     """Carry out this node's part of an attempt; the exit code."""
     attempt, job = run_dir.attempt(node.attempt), submission.job
-    record = _wait_for_record(attempt, BEGIN_SECONDS, lambda _: True)
+    record = _wait_for_record(attempt, JOIN_SECONDS, lambda _: True)
     if record is None:
-        late = f"node 0 did not begin attempt {node.attempt} within {BEGIN_SECONDS:.0f} s"
+        late = f"node 0 did not begin attempt {node.attempt} within {JOIN_SECONDS} s"
         print(f"error: {late}; is {run_dir.path} on a shared file system?", flush=True)
         return START_AGAIN
     if record.reason is not None:
@@ -37,10 +38,11 @@ def follow(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Node) 
         watch = Watch(
             attempt=attempt, job=job, node=node, signals=signals, log=log, poll_seconds=rhythm.poll_seconds,
             # Node 0 knows what earlier attempts used; it asks for the stop.
-            seconds_used=lambda: time.monotonic() - begin, on_look=lambda: None, peers=watch_leader(attempt),
+            seconds_used=lambda: time.monotonic() - begin, on_look=lambda: None, peers=peers.watch_leader(attempt),
         )  # fmt: skip
         end = watch.carry_out()
-        report_end(attempt, node.index, host_name(), end.exit_code, end.last_words)
+        report = partial(peers.report_end, attempt, node.index, host_name(), end.exit_code, end.last_words)
+        keep_trying(report, "this node's report", log)
         closed = _wait_for_record(attempt, CLOSE_SECONDS, lambda record: record.reason is not None)
     return EXIT_CODES[closed.reason] if closed and closed.reason else end.exit_code
 

@@ -13,6 +13,9 @@ from mdiff.units import utc_now, utc_stamp
 FIRST_PORT, NUM_PORTS = 20_000, 10_000
 """The rendezvous port is derived from the job's number; Linux hands out ports from 32768 on."""
 
+JOIN_SECONDS = 600
+"""How long the nodes of an attempt wait for each other: an image may take minutes to arrive on one of them."""
+
 RDZV_ID, RDZV_ENDPOINT, RDZV_IS_HOST = "MDIFF_RDZV_ID", "MDIFF_RDZV_ENDPOINT", "MDIFF_RDZV_IS_HOST"
 """What a job's argv may refer to as `$NAME`."""
 

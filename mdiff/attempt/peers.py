@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 
 from mdiff.attempt.exit_codes import End
+from mdiff.attempt.log import AttemptLog
 from mdiff.attempt.node import Node
+from mdiff.attempt.persist import keep_trying
 from mdiff.recipe.settings import Settings
-from mdiff.run_dir import AttemptDir, create_file, read_json, replace_file
+from mdiff.run_dir import AttemptDir, read_json, replace_file
 from mdiff.units import utc_now
 
 ANSWER_SECONDS = 75.0
@@ -65,7 +67,9 @@ def watch_leader(attempt: AttemptDir) -> PeerWatch:
     return PeerWatch(attempt.roll_call.exists)
 
 
-def end_with_peers(end: End, exit_code: int, attempt: AttemptDir, node: Node, sleep: Callable[[float], None] = time.sleep) -> End:
+def end_with_peers(
+    end: End, exit_code: int, attempt: AttemptDir, node: Node, log: AttemptLog, sleep: Callable[[float], None] = time.sleep
+) -> End:
     """The end as all nodes together know it. A job that fails because another node has gone is `peer_lost`, and comes back.
 
     Args:
@@ -76,7 +80,7 @@ def end_with_peers(end: End, exit_code: int, attempt: AttemptDir, node: Node, sl
     if node.count == 1 or not (end.reason == "failed" or (was_asked and exit_code)):
         return end
     ended_at, deadline = utc_now().isoformat(), time.monotonic() + (HURRY_SECONDS if was_asked else ANSWER_SECONDS)
-    create_file(attempt.roll_call, ended_at)
+    keep_trying(attempt.roll_call.touch, "the roll call", log, sleep)
     while (silent := [peer for peer in range(1, node.count) if not attempt.node_report(peer).exists()]) and time.monotonic() < deadline:
         sleep(0.2)
     if silent:

@@ -5,14 +5,19 @@ and the last lines of the batch script, which runs on the host, requeue the job 
 """
 
 from mdiff.attempt.exit_codes import EXIT_CODES, START_AGAIN, End
+from mdiff.attempt.log import AttemptLog
+from mdiff.attempt.persist import keep_trying
 from mdiff.attempt.stop import SLURM_NOTICE, sent_by_signal
 from mdiff.recipe.exchange import StopRequest
 from mdiff.recipe.job import JobSpec
-from mdiff.run_dir import AttemptDir, create_file
+from mdiff.run_dir import AttemptDir
 
 
-def ask_for_requeue(attempt: AttemptDir, end: End, attempts: int, job: JobSpec, seconds_left: float, stop: StopRequest | None) -> bool:
-    """
+def ask_for_requeue(
+    attempt: AttemptDir, end: End, attempts: int, job: JobSpec, seconds_left: float, stop: StopRequest | None, log: AttemptLog
+) -> bool:
+    """Whether word was left.
+
     Args:
         attempts: of this job so far.
         seconds_left: of the whole job's time limit.
@@ -21,7 +26,7 @@ def ask_for_requeue(attempt: AttemptDir, end: End, attempts: int, job: JobSpec, 
     has_more = attempts < job.max_attempts and seconds_left > job.grace_seconds
     if EXIT_CODES[end.reason] != START_AGAIN or not has_more or _scheduler_decides(stop):
         return False
-    return create_file(attempt.requeue, end.reason + "\n")
+    return keep_trying(attempt.requeue.touch, "the request to start this job again", log)
 
 
 def _scheduler_decides(stop: StopRequest | None) -> bool:

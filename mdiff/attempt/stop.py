@@ -61,6 +61,9 @@ class SignalWatch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._backend == "slurm":
+            # submitit's handler would requeue a job whose end is written down already.
+            return
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

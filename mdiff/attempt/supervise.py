@@ -18,6 +18,7 @@ from mdiff.attempt.stop import SignalWatch
 from mdiff.attempt.watch import Watch
 from mdiff.budget.liveness import boot_id
 from mdiff.budget.record import AttemptRecord, EndReason
+from mdiff.errors import LaunchError
 from mdiff.recipe.job import Submission, recipe_file
 from mdiff.recipe.load import parse_settings
 from mdiff.recipe.recipe import Recipe
@@ -51,14 +52,15 @@ def supervise(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Nod
             seconds_used=lambda: earlier.seconds + meter.elapsed_seconds, on_look=_observer(attempt, meter, books),
             peers=watch_followers(attempt, node),
         )  # fmt: skip
-        end = refusal(run_dir, submission, earlier, node.attempt)
+        end, stop = refusal(run_dir, submission, earlier, node.attempt), None
         if end is None:
             books.heartbeat()
             job_end = watch.carry_out()
+            stop = job_end.stop
             observe(attempt, meter, books)
-            end = judge(run_dir, submission, attempt, earlier, node, job_end)
+            end = judge(run_dir, submission, attempt, earlier, node, job_end, log)
         if node.may_requeue:
-            ask_for_requeue(attempt, end, len(earlier.checkpoints) + 1, job, watch.job_seconds_left(), watch.stop)
+            ask_for_requeue(attempt, end, len(earlier.checkpoints) + 1, job, watch.job_seconds_left(), stop, log)
         # Before the record is closed: whoever follows the log stops reading then.
         log.write(f'attempt ends with reason "{end.reason}"' + (f": {end.detail}" if end.detail else ""))
         if not books.close(end):
@@ -69,8 +71,10 @@ def supervise(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Nod
 def open_attempt(run_dir: RunDir, submission: Submission, node: Node) -> AttemptDir:
     """The folder of a new attempt; and the recipes, where this is the first attempt that needs them."""
     attempt = run_dir.attempt(node.attempt)
-    # A scheduler that starts an attempt twice under one number has lost the first one before it kept a record.
-    attempt.path.mkdir(parents=True, exist_ok=not attempt.record.exists())
+    if attempt.record.exists():
+        raise LaunchError(f"attempt {node.attempt} has run already: {attempt.record}; its scheduler has lost count, so submit again")
+    # The folder may be there: somebody cancelled the attempt before it began.
+    attempt.path.mkdir(parents=True, exist_ok=True)
     create_file(run_dir.recipe, submission.recipe_toml)
     create_file(recipe_file(run_dir, submission.id), submission.recipe_toml)
     return attempt
@@ -114,9 +118,11 @@ def _observer(attempt: AttemptDir, meter: Meter, books: Bookkeeper) -> Callable[
     return look
 
 
-def judge(run_dir: RunDir, submission: Submission, attempt: AttemptDir, earlier: EarlierAttempts, node: Node, job_end: JobEnd) -> End:
+def judge(
+    run_dir: RunDir, submission: Submission, attempt: AttemptDir, earlier: EarlierAttempts, node: Node, job_end: JobEnd, log: AttemptLog
+) -> End:
     """Why the attempt ended, seen together with the other nodes and with the attempts before."""
-    end = end_with_peers(end_of(job_end), job_end.exit_code, attempt, node)
+    end = end_with_peers(end_of(job_end), job_end.exit_code, attempt, node, log)
     checkpoints = [*earlier.checkpoints, newest_checkpoint(run_dir, attempt)]
     if submission.job.kind == "train" and end.reason in MAY_LACK_PROGRESS and without_progress(earlier.newest_before_job, checkpoints):
         return End("no_progress", f"{len(checkpoints)} attempts, the last two without a newer checkpoint; {end.detail or end.reason}")

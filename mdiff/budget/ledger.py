@@ -80,18 +80,24 @@ def read_ledger(run_dir: RunDir) -> Ledger:
     Raises:
         MdiffError: a file cannot be read or understood; nothing is counted then, rather than too little.
     """
-    submissions = {found.id: found for path in run_dir.submissions.glob("*.json") if (found := _read(path, Submission))}
-    records = {attempt.name: record for attempt in run_dir.attempt_dirs() if (record := _read(attempt.record, AttemptRecord))}
-    readings = newest_readings(run_dir)
+    submissions = (_read(path, Submission) for path in run_dir.submissions.glob("*.json"))
+    records = (_read(attempt.record, AttemptRecord) for attempt in run_dir.attempt_dirs())
+    return with_readings(Ledger(tuple(filter(None, submissions)), tuple(filter(None, records))), newest_readings(run_dir))
+
+
+def with_readings(ledger: Ledger, readings: Mapping[str, Reading]) -> Ledger:
+    """The ledger with what schedulers say of its jobs."""
+    submissions = {submission.id: submission for submission in ledger.submissions}
+    records = {record.attempt: record for record in ledger.records}
     for reading in readings.values():
         submission = submissions.get(reading.submission)
         if submission is not None:
             submissions[submission.id] = submission.model_copy(update={"ended": reading.ended})
-            records |= {told.attempt: _told_by_scheduler(told, records.get(told.attempt), submission) for told in reading.attempts}
+            records |= {told.attempt: _told_by_scheduler(told, records.get(told.attempt), submission, reading) for told in reading.attempts}
     return Ledger(
         tuple(sorted(submissions.values(), key=lambda submission: submission.id)),
         tuple(sorted(records.values(), key=lambda record: (record.started_at, record.attempt))),
-        readings,
+        {**ledger.readings, **readings},
     )
 
 
@@ -101,15 +107,16 @@ def newest_readings(run_dir: RunDir) -> dict[str, Reading]:
     return {reading.submission: reading for file in files if file for reading in file.readings}
 
 
-def _told_by_scheduler(told: SchedulerAttempt, record: AttemptRecord | None, submission: Submission) -> AttemptRecord:
+def _told_by_scheduler(told: SchedulerAttempt, record: AttemptRecord | None, submission: Submission, reading: Reading) -> AttemptRecord:
     """The attempt's record with the scheduler's figure; a record is made where the attempt died before its meter started."""
     if record is not None:
-        return record.model_copy(update={"scheduler_device_seconds": told.device_seconds})
+        return record.model_copy(update={"scheduler_device_seconds": told.device_seconds, "scheduler_read_at": reading.read_at})
     job = submission.job
     return AttemptRecord(
         attempt=told.attempt, submission=submission.id, scheduler_job=submission.scheduler_job, kind=job.kind, counts=submission.counts,
         backend=job.backend, hardware=job.hardware, price=job.price, host="", supervisor_pid=0, boot_id="", started_at=told.started_at,
         heartbeat_at=told.started_at, heartbeat_interval_seconds=0.0, scheduler_device_seconds=told.device_seconds,
+        scheduler_read_at=reading.read_at,
         detail=f"its meter never started; the scheduler says {told.state}",
     )  # fmt: skip
 
@@ -141,11 +148,12 @@ def billed_times(record: AttemptRecord, now: datetime, *, pid_alive: PidAlive = 
 
 
 def _unseen_device_seconds(record: AttemptRecord, now: datetime, pid_alive: PidAlive) -> float:
-    if record.scheduler_device_seconds is not None:
-        return record.scheduler_device_seconds - record.device_seconds
-    if record.reason is None and not supervisor_is_alive(record, now, pid_alive):
-        return record.heartbeat_interval_seconds * record.hardware.num_devices
-    return 0.0
+    told = record.scheduler_device_seconds
+    more = max(0.0, told - record.device_seconds) if told is not None else 0.0
+    knows_better = told is not None and record.scheduler_read_at >= record.heartbeat_at
+    if knows_better or record.reason is not None or supervisor_is_alive(record, now, pid_alive):
+        return more
+    return max(more, record.heartbeat_interval_seconds * record.hardware.num_devices)
 
 
 def billed_usd(record: AttemptRecord, now: datetime, *, pid_alive: PidAlive = pid_alive_here) -> Decimal:

@@ -70,6 +70,8 @@ class AttemptRecord(Settings):
     step: int = 0
     scheduler_device_seconds: float | None = None
     """What the scheduler's own account says. Never in the file: `read_ledger` knows it from `sync/`."""
+    scheduler_read_at: str = ""
+    """When that was read; UTC, ISO."""
     reason: EndReason | None = None
     """None while the attempt goes on, or when its supervisor was killed."""
     detail: str = ""

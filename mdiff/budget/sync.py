@@ -27,6 +27,8 @@ class Reading(Settings):
     submission: str
     scheduler_job: str
     read_at: str
+    state: str = ""
+    """The scheduler's word for the whole job; "" when it has forgotten it."""
     ended: bool
     """Nothing of it will run again."""
     has_accounting: bool

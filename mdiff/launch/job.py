@@ -2,16 +2,13 @@
 
 import sys
 
-from mdiff.attempt.node import RDZV_ENDPOINT, RDZV_ID, RDZV_IS_HOST
+from mdiff.attempt.node import JOIN_SECONDS, RDZV_ENDPOINT, RDZV_ID, RDZV_IS_HOST
 from mdiff.launch.place import Place, threads_per_process
 from mdiff.recipe.job import JobSpec, recipe_file
 from mdiff.recipe.recipe import Recipe
 from mdiff.recipe.slurm_settings import SlurmSettings
 from mdiff.run_dir import RunDir
 from mdiff.units import SECONDS_PER_HOUR
-
-JOIN_SECONDS = 600
-"""How long torchrun waits for the other nodes: an image may take minutes to arrive on one of them."""
 
 
 def train_job(
@@ -75,7 +72,7 @@ def job_python(place: Place) -> str:
 
 
 def job_environment(place: Place) -> dict[str, str]:
-    """The site's variables; on a CPU also how many threads each process may have, or torchrun would give it one."""
+    """The site's variables; on this machine's CPU also how many threads each process may have, or torchrun would give it one."""
     site = dict(place.site.environment)
     if place.backend != "local":
         # Compute nodes rarely reach the internet, and a library that tries hangs for minutes.

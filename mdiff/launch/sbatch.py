@@ -77,16 +77,11 @@ def task_python(job: JobSpec) -> str:
     """The start of each task's command line, for a shell: up to and including the interpreter."""
     container = job.container
     if container.runtime != "apptainer":
-        return shlex.quote(container.python if container.runtime == "pyxis" else interpreter(job))
+        return shlex.quote(container.python if container.runtime == "pyxis" else job.argv[0])
     binds = [argument for mount in container.mounts for argument in ("--bind", mount)]
     workdir = ["--pwd", container.workdir] if container.workdir else []
     gpus = ["--nv"] if job.hardware.device != "cpu" else []
     return shlex.join(["apptainer", "exec", *gpus, *binds, *workdir, container.image, container.python])
-
-
-def interpreter(job: JobSpec) -> str:
-    """Of the job's own command; a job that is a program of its own is started by ours."""
-    return job.argv[0]
 
 
 def teardown(run_dir: RunDir) -> list[str]:
@@ -95,7 +90,9 @@ def teardown(run_dir: RunDir) -> list[str]:
     return [
         "status=$?",
         f"attempt={attempt}",
-        'if [ -e "$attempt/requeue" ]; then scontrol requeue "$SLURM_JOB_ID"',
+        # The controller may be restarting at this very moment.
+        'if [ -e "$attempt/requeue" ]',
+        'then for pause in 0 5 15 30 60; do sleep $pause; scontrol requeue "$SLURM_JOB_ID" && break; done',
         "# Preempted by SIGTERM alone: the controller brings back what it kills, not what ends by itself.",
         f'elif [ $status = {START_AGAIN} ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"',
         f"then sleep {HOLD_SECONDS}; fi",
@@ -107,8 +104,8 @@ def _setup(job: JobSpec) -> list[str]:
     """A node that cannot see the interpreter says so, instead of "execve: No such file"."""
     if job.container.runtime != "none":
         return []
-    python = shlex.quote(interpreter(job))
-    words = shlex.quote(f"error: {interpreter(job)} is not visible on")
+    python = shlex.quote(job.argv[0])
+    words = shlex.quote(f"error: {job.argv[0]} is not visible on")
     return [f'[ -x {python} ] || {{ echo {words} "$(hostname)"; exit 4; }}']
 
 

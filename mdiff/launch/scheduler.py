@@ -1,27 +1,27 @@
 """A run's jobs, asked after at their scheduler until it says that they have ended; what is new goes into `sync/`."""
 
-from mdiff.budget.ledger import Ledger, read_ledger
+from mdiff.budget.ledger import Ledger, with_readings
 from mdiff.budget.sync import Reading, same_facts, write_readings
 from mdiff.launch.backend import open_backend
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import RunDir
 
 
-def refresh(run_dir: RunDir, ledger: Ledger, *, everything: bool = False) -> Ledger:
+def refresh(run_dir: RunDir, ledger: Ledger, *, everything: bool = False, keep: bool = True) -> Ledger:
     """The ledger with what the schedulers say now.
 
     Args:
         everything: ask again after jobs, too, whose end the scheduler has told before.
+        keep: write what is new into `sync/`; without, only the answer has it.
 
     Raises:
         LaunchError: a scheduler does not answer.
     """
     fresh = [reading for job in _asked(ledger, everything) if (reading := _read(job, ledger))]
     news = [reading for reading in fresh if not same_facts(ledger.readings.get(reading.submission), reading)]
-    if not news:
-        return ledger
-    write_readings(run_dir, news)
-    return read_ledger(run_dir)
+    if news and keep:
+        write_readings(run_dir, news)
+    return with_readings(ledger, {reading.submission: reading for reading in news}) if news else ledger
 
 
 def has_scheduler(submission: Submission) -> bool:
@@ -29,7 +29,14 @@ def has_scheduler(submission: Submission) -> bool:
 
 
 def _asked(ledger: Ledger, everything: bool) -> list[Submission]:
-    return [submission for submission in filter(has_scheduler, ledger.submissions) if everything or not submission.ended]
+    jobs = filter(has_scheduler, ledger.submissions)
+    return [job for job in jobs if everything or not job.ended or _was_revived(job, ledger)]
+
+
+def _was_revived(submission: Submission, ledger: Ledger) -> bool:
+    """Somebody has requeued a job after we had read its end."""
+    records, reading = ledger.records_of(submission.id), ledger.readings.get(submission.id)
+    return bool(records) and reading is not None and records[-1].started_at > reading.read_at
 
 
 def _read(submission: Submission, ledger: Ledger) -> Reading | None:

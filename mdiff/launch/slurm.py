@@ -1,5 +1,6 @@
 """Jobs on a SLURM cluster, handed over by submitit: one task a node, and in it that node's supervisor."""
 
+import json
 import shlex
 import socket
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from mdiff.launch.slurm_checks import check_cluster, check_interpreter
 from mdiff.launch.slurm_cluster import has_slurm, run_slurm
 from mdiff.launch.slurm_state import SlurmJob, Start, read_job
 from mdiff.launch.state import STATE_AFTER, JobState
+from mdiff.recipe.exchange import DATASETS_VARIABLE
 from mdiff.recipe.job import JobSpec, Submission
 from mdiff.recipe.slurm_settings import SlurmSettings
 from mdiff.run_dir import RunDir
@@ -60,18 +62,17 @@ class SlurmBackend:
 
         from mdiff.attempt.slurm import SlurmAttempt
 
-        job = submission.job
-        executor = SlurmExecutor(run_dir.scheduler_files(submission.id), max_num_timeout=job.max_attempts, python=task_python(job))
-        executor.update_parameters(**parameters(run_dir, job))
+        job, folder = submission.job, run_dir.scheduler_files(submission.id)
         try:
+            executor = SlurmExecutor(folder, max_num_timeout=job.max_attempts, python=task_python(job))
+            executor.update_parameters(**parameters(run_dir, job))
             return executor.submit(SlurmAttempt(str(run_dir.path), submission.id)).job_id
-        except (FailedJobError, FailedSubmissionError) as error:
+        except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
+            # RuntimeError: submitit finds no srun.
             raise LaunchError(_refusal(str(error))) from error
 
     def look(self, submission: Submission, ledger: Ledger) -> Look:
         records = ledger.records_of(submission.id)
-        if submission.ended and records and records[-1].reason:
-            return Look(STATE_AFTER[records[-1].reason])
         job_id = _job_id(submission, ledger)
         if not job_id:
             return Look(JobState.PENDING if is_open(submission, records, utc_now()) else JobState.FAILED, "never reached the scheduler")
@@ -90,25 +91,32 @@ class SlurmBackend:
             never = Reading(submission=submission.id, scheduler_job="", read_at=utc_now().isoformat(), ended=True, has_accounting=False)
             return never if waited > HANDOVER_SECONDS else None
         job = read_job(job_id)
+        starts = job.account.starts if job.account else ()
         return Reading(
             submission=submission.id,
             scheduler_job=job_id,
             read_at=utc_now().isoformat(),
-            ended=_look(job, submission, ledger).state.is_final or job.word == "forgotten",
-            has_accounting=job.has_accounting,
-            attempts=tuple(_attempt(job_id, number, start, submission.job) for number, start in enumerate(job.starts)),
+            state=job.word,
+            ended=job.is_settled,
+            has_accounting=job.account is not None,
+            attempts=tuple(_attempt(job_id, number, start, submission.job) for number, start in enumerate(starts)),
         )
 
     def cancel(self, run_dir: RunDir, submission: Submission, ledger: Ledger, now: bool) -> str:
-        job_id, records = _job_id(submission, ledger), ledger.records_of(submission.id)
-        newest = records[-1] if records else None
-        is_running = newest is not None and newest.reason is None and read_job(job_id).state is JobState.RUNNING
-        if now or not is_running or newest is None:
+        job_id = _job_id(submission, ledger)
+        job = read_job(job_id)
+        is_running = job.state is JobState.RUNNING
+        if now or not is_running:
             run_slurm("scancel", job_id)
             return f"cancelled job {job_id}" + ("; work since its newest checkpoint is lost" if is_running else ", which was not running")
-        asked = request_stop(run_dir.attempt(newest.attempt), stop_request("cancelled", f"{user_name()} on {socket.gethostname()}"))
+        # It may be stopping for another reason already, after which it would come back.
+        run_slurm("scontrol", "update", f"JobId={job_id}", "Requeue=0")
+        attempt = run_dir.attempt(slurm_attempt(job_id, job.restarts))
+        asked = request_stop(attempt, stop_request("cancelled", f"{user_name()} on {socket.gethostname()}"))
         grace = duration_text(submission.job.grace_seconds)
-        return f"asked job {job_id} to stop; it may take {grace} to save its work" if asked else f"job {job_id} was asked to stop before"
+        if not asked:
+            return f"job {job_id} is stopping already; it will not come back"
+        return f"asked job {job_id} to stop; it may take {grace} to save its work"
 
 
 def _job_id(submission: Submission, ledger: Ledger) -> str:
@@ -131,15 +139,18 @@ def _look(job: SlurmJob, submission: Submission, ledger: Ledger) -> Look:
     """The scheduler says whether a job runs, the supervisor's record why it ended."""
     records = ledger.records_of(submission.id)
     newest = records[-1] if records else None
-    note = " ".join(filter(None, (job.reason, f"expected to start at {job.expected_start} UTC" if job.expected_start else "")))
-    if job.word == "forgotten" and newest and newest.reason:
-        return Look(STATE_AFTER[newest.reason], "")
     if job.state is JobState.PENDING:
+        note = " ".join(filter(None, (job.reason, f"expected to start at {job.expected_start} UTC" if job.expected_start else "")))
         return Look(job.state, f"waiting: {note}" if note else "waiting")
-    if job.state is JobState.RUNNING and newest and newest.reason is None:
-        return Look(running_state(RunDir(Path(submission.job.run_dir)).attempt(newest.attempt)))
-    if job.state.is_final and newest and newest.reason:
-        return Look(STATE_AFTER[newest.reason], "" if job.state is STATE_AFTER[newest.reason] else f"SLURM: {job.word}")
+    if job.state is JobState.RUNNING:
+        return Look(running_state(RunDir(Path(submission.job.run_dir)).attempt(slurm_attempt(_job_id(submission, ledger), job.restarts))))
+    if newest and newest.reason and (job.state.is_final or not job.word):
+        state = STATE_AFTER[newest.reason]
+        # A job that is cancelled while it waits for its next attempt has no record of that.
+        state = JobState.CANCELLED if job.state is JobState.CANCELLED else state
+        return Look(state, "" if not job.word or job.state is state else f"SLURM: {job.word}")
+    if not job.word:
+        return Look(JobState.FAILED, "SLURM does not know the job any more, and no reason of its end was written down")
     return Look(job.state, f"SLURM: {job.word}" if job.state.is_final else "")
 
 
@@ -157,7 +168,7 @@ def _inner_lines(job: JobSpec) -> Iterator[str]:
     first = '$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n1)'
     yield f'#   MDIFF_RDZV_ENDPOINT="{first}:$(({FIRST_PORT} + SLURM_JOB_ID % {NUM_PORTS}))"'
     yield '#   MDIFF_RDZV_IS_HOST="$([ "$SLURM_NODEID" = 0 ] && echo true || echo false)"'
-    for name, value in job.environment.items():
+    for name, value in {**job.environment, DATASETS_VARIABLE: json.dumps(job.datasets)}.items():
         yield f"#   export {name}={shlex.quote(value)}"
     yield "#   " + " ".join(word if word.startswith("$MDIFF") or "=$MDIFF" in word else shlex.quote(word) for word in job.argv)
 

@@ -1,7 +1,7 @@
 """What SLURM says of a job, in our words. Parsing is pure.
 
-`sacct -D` knows every start of a requeued job. Where accounting is off, `scontrol` knows a job while it is there and some
-minutes longer. A word that we do not know is UNKNOWN, never an end.
+`scontrol` knows a job while it is there and some minutes longer, `sacct -D` every start of it for good, where accounting is on.
+A word that we do not know is UNKNOWN, never an end.
 """
 
 import re
@@ -39,7 +39,9 @@ STATES: Mapping[str, JobState] = {
 }
 """https://slurm.schedmd.com/squeue.html, section job state codes."""
 
-SACCT_FIELDS = "JobIDRaw,State,ElapsedRaw,AllocTRES,NNodes,Start,End,ExitCode"
+SACCT_FIELDS = "JobIDRaw,State,ElapsedRaw,AllocTRES,NNodes,Start"
+NO_ACCOUNTING = re.compile(r"accounting storage is disabled|no sacct on this machine", re.IGNORECASE)
+FORGOTTEN = re.compile(r"Invalid job id", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,17 @@ class Start:
     """None where the cluster does not account for GPUs."""
     nodes: int
     begun_at: str
-    """UTC, ISO; "" for a start that is still to come."""
+    """UTC, ISO."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """All that accounting knows of a job."""
+
+    starts: tuple[Start, ...]
+    """In order."""
+    word: str
+    """Of the last row, which may be of a start that never came: a job cancelled in the queue. "" without rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +73,20 @@ class SlurmJob:
 
     state: JobState
     word: str
-    """SLURM's own."""
+    """SLURM's own; "" when nobody knows the job any more."""
     reason: str = ""
     """Why it is pending."""
     expected_start: str = ""
-    restarts: int | None = None
-    starts: tuple[Start, ...] = ()
-    """From accounting, in order."""
-    has_accounting: bool = False
+    restarts: int = 0
+    account: Account | None = None
+    """None where accounting is off."""
+
+    @property
+    def is_settled(self) -> bool:
+        """The job has ended, and accounting has heard of it: its figures will not change any more."""
+        if not self.word:
+            return True
+        return self.state.is_final and (self.account is None or job_state(self.account.word).is_final)
 
 
 def job_state(word: str) -> JobState:
@@ -83,48 +101,45 @@ def read_job(job_id: str) -> SlurmJob:
     """What the controller says, else what accounting says.
 
     Raises:
-        LaunchError: neither answers.
+        LaunchError: one of them does not answer; nothing may be concluded then.
     """
-    starts, sacct_error = _read_starts(job_id)
-    has_accounting = sacct_error is None
-    shown = _show_job(job_id)
-    if shown is None and sacct_error is not None and not _controller_answers():
-        raise sacct_error
-    if shown is not None:
-        word = shown.get("JobState", "")
-        return SlurmJob(
-            state=job_state(word),
-            word=word,
-            reason=_told(shown.get("Reason", "")),
-            expected_start=_told(shown.get("StartTime", "")) if job_state(word) is JobState.PENDING else "",
-            restarts=int(shown.get("Restarts", "0")),
-            starts=starts,
-            has_accounting=has_accounting,
-        )
-    if starts:
-        # A row that says REQUEUED without one after it: the next start is not in the accounts yet.
-        return SlurmJob(state=job_state(starts[-1].word), word=starts[-1].word, starts=starts, has_accounting=True)
-    # Accounting is off, and the controller has forgotten the job: it has ended some time ago.
-    return SlurmJob(state=JobState.UNKNOWN, word="forgotten", has_accounting=has_accounting)
+    # The controller first: what has ended for it may still run for accounting, never the other way round.
+    shown, account = _show_job(job_id), _read_account(job_id)
+    if shown is None:
+        word = account.word if account else ""
+        return SlurmJob(state=job_state(word), word=word, restarts=max(0, len(account.starts) - 1) if account else 0, account=account)
+    state = job_state(shown.get("JobState", ""))
+    return SlurmJob(
+        state=state,
+        word=shown.get("JobState", ""),
+        reason=_told(shown.get("Reason", "")),
+        expected_start=_told(shown.get("StartTime", "")) if state is JobState.PENDING else "",
+        restarts=int(shown.get("Restarts", "0")),
+        account=account,
+    )
 
 
-def _read_starts(job_id: str) -> tuple[tuple[Start, ...], LaunchError | None]:
+def _read_account(job_id: str) -> Account | None:
     command = ("sacct", "-D", "-X", "--noheader", "--parsable2", "--noconvert", f"--format={SACCT_FIELDS}", "-j", job_id)
     try:
-        return parse_sacct(run_slurm(*command), job_id), None
+        return parse_sacct(run_slurm(*command), job_id)
     except LaunchError as error:
-        return (), error
+        if NO_ACCOUNTING.search(str(error)):
+            return None
+        raise
 
 
-def parse_sacct(text: str, job_id: str) -> tuple[Start, ...]:
-    """Starts of one job, in order; rows of other jobs and a start that is still to come are left out."""
-    rows = [line.split("|") for line in text.splitlines() if line.count("|") >= 7]
-    starts = [_start(row) for row in rows if row[0] == job_id and row[5] not in ("", "None", "Unknown")]
-    return tuple(sorted(starts, key=lambda start: start.begun_at))
+def parse_sacct(text: str, job_id: str) -> Account:
+    """Rows of other jobs are left out; a row without a start counts for its word alone."""
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") >= 5]
+    own = [row for row in rows if row[0] == job_id]
+    starts = sorted((_start(row) for row in own if _told(row[5])), key=lambda start: start.begun_at)
+    unstarted = [row[1] for row in own if not _told(row[5])]
+    return Account(starts=tuple(starts), word=unstarted[-1] if unstarted else starts[-1].word if starts else "")
 
 
 def _start(row: list[str]) -> Start:
-    _, word, elapsed, tres, nodes, begun, *_ = row
+    _, word, elapsed, tres, nodes, begun = row[:6]
     return Start(word=word, seconds=float(elapsed or 0), gpus=_gpus(tres), nodes=int(nodes or 0), begun_at=f"{begun}+00:00")
 
 
@@ -138,11 +153,13 @@ def _gpus(tres: str) -> int | None:
 
 
 def _show_job(job_id: str) -> dict[str, str] | None:
-    """None when the controller does not know the job any more."""
+    """None when the controller has forgotten the job."""
     try:
         return parse_show_job(run_slurm("scontrol", "--oneliner", "show", "job", job_id))
-    except LaunchError:
-        return None
+    except LaunchError as error:
+        if FORGOTTEN.search(str(error)):
+            return None
+        raise
 
 
 def parse_show_job(text: str) -> dict[str, str]:
@@ -151,14 +168,6 @@ def parse_show_job(text: str) -> dict[str, str]:
     'Resources'
     """
     return dict(re.findall(r"(\S+?)=(\S*)", text))
-
-
-def _controller_answers() -> bool:
-    try:
-        run_slurm("scontrol", "ping")
-    except LaunchError:
-        return False
-    return True
 
 
 def _told(text: str) -> str:

@@ -24,7 +24,7 @@ def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger,
     """
     check_settings(recipe, run_dir, ledger)
     progress = run_progress(recipe, run_dir)
-    awaited = _chain(ledger, after)
+    awaited = chain(ledger, after)
     running = next((job for job in open_training_jobs(ledger) if job not in awaited), None)
     if running:
         raise UsageError(
@@ -67,7 +67,7 @@ def open_training_jobs(ledger: Ledger) -> list[Submission]:
     return [submission for submission in trains if is_open(submission, ledger.records_of(submission.id), now)]
 
 
-def _chain(ledger: Ledger, after: str) -> list[Submission]:
+def chain(ledger: Ledger, after: str) -> list[Submission]:
     """The job of this number, the one that it waits for itself, and so on.
 
     Raises:

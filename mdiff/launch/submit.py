@@ -11,12 +11,12 @@ from mdiff.budget.estimate import Estimate, estimate
 from mdiff.budget.ledger import Ledger, committed_usd, read_ledger, spent_usd
 from mdiff.budget.pace import measured_images_per_second
 from mdiff.budget.policy import Admission, admit, reserve, withdraw
-from mdiff.errors import DataError, UsageError
+from mdiff.errors import DataError, LaunchError, UsageError
 from mdiff.launch.backend import Backend, open_backend
 from mdiff.launch.job import dataset_names, train_job
 from mdiff.launch.place import Place, open_run, resolve_place
 from mdiff.launch.scheduler import refresh
-from mdiff.launch.stage_rules import check_stages, open_training_jobs
+from mdiff.launch.stage_rules import chain, check_stages, open_training_jobs
 from mdiff.recipe.checkpoints import checkpoint_place, list_checkpoints
 from mdiff.recipe.job import JobSpec, Submission
 from mdiff.recipe.load import load_recipe, to_toml
@@ -99,9 +99,9 @@ def plan_submission(order: Order) -> Plan:
     check_processes(recipe, place)
     run_dir = open_run(order.run or recipe.name, order.runs_dir, place.site)
     ledger, now = read_ledger(run_dir), utc_now()
-    if open_training_jobs(ledger):
-        # What the ledger takes for open may have ended at the scheduler.
-        ledger = refresh(run_dir, ledger)
+    if order.after:
+        check_after(order, place)
+    ledger, troubles = current_ledger(run_dir, ledger, order.dry_run)
     progress = check_stages(recipe, run_dir, stages, ledger, order.again, order.after)
     speeds = measured_images_per_second(ledger.records, place.hardware.device)
     cost = estimate(recipe, place.hardware, place.price, stages, progress.images_done, speeds)
@@ -126,7 +126,7 @@ def plan_submission(order: Order) -> Plan:
     )
     return Plan(
         recipe=recipe, place=place, run_dir=run_dir, stages=stages, estimate=cost, admission=admission, backend=backend, images=images,
-        warnings=(*problems, *warnings), submission=submission, again=order.again,
+        warnings=(*problems, *troubles, *warnings), submission=submission, again=order.again,
     )  # fmt: skip
 
 
@@ -139,6 +139,7 @@ def submit(plan: Plan) -> Submission:
     """
     reserve(plan.run_dir, plan.submission, stages=plan.estimate.stages)
     try:
+        require_only_one(plan)
         if plan.again:
             set_aside(plan.run_dir, plan.stages[0], plan.submission.id)
         scheduler_job = plan.backend.start(plan.run_dir, plan.submission)
@@ -150,6 +151,33 @@ def submit(plan: Plan) -> Submission:
     return submitted
 
 
+def check_after(order: Order, place: Place) -> None:
+    """
+    Raises:
+        UsageError: this job cannot wait for another one.
+    """
+    if place.backend != "slurm":
+        raise UsageError(f"--after {order.after}: only SLURM lets jobs wait for others; --stage 1-2 is one job that goes through both")
+    if order.again:
+        raise UsageError(f"--after {order.after}: not together with --again, which would set aside what that job is training")
+
+
+def current_ledger(run_dir: RunDir, ledger: Ledger, dry_run: bool) -> tuple[Ledger, tuple[str, ...]]:
+    """With what schedulers say of jobs that the ledger takes for open, since they may have ended; in a dry run also without, and a warning.
+
+    Raises:
+        LaunchError: a scheduler does not answer.
+    """
+    if not open_training_jobs(ledger):
+        return ledger, ()
+    try:
+        return refresh(run_dir, ledger, keep=not dry_run), ()
+    except LaunchError as error:
+        if not dry_run:
+            raise
+        return ledger, (f"jobs of this run count as open: {error}",)
+
+
 def time_limit(order: Order, place: Place, cost: Estimate) -> float | None:
     """Seconds for the whole job. On a cluster a job that hangs must end some day, so there it is never unlimited."""
     if order.time_limit_hours:
@@ -158,6 +186,19 @@ def time_limit(order: Order, place: Place, cost: Estimate) -> float | None:
         return None
     expected = cost.gpu_hours * SECONDS_PER_HOUR / place.hardware.num_devices
     return max(TIME_LIMIT_FACTOR * expected, LEAST_TIME_LIMIT_SECONDS)
+
+
+def require_only_one(plan: Plan) -> None:
+    """Look again, now that the submission is there for others to see: of two at the same moment the later one gives way.
+
+    Raises:
+        UsageError: there is an earlier one.
+    """
+    ledger = read_ledger(plan.run_dir)
+    awaited = {job.id for job in chain(ledger, plan.job.after)}
+    earlier = [job for job in open_training_jobs(ledger) if job.id < plan.submission.id and job.id not in awaited]
+    if earlier:
+        raise UsageError(f"run {plan.run_dir.name} has just been submitted by somebody else, as {earlier[0].id}; see mdiff status")
 
 
 def check_processes(recipe: Recipe, place: Place) -> None:

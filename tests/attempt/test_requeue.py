@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from mdiff.attempt.exit_codes import End
+from mdiff.attempt.log import AttemptLog
 from mdiff.attempt.requeue import ask_for_requeue
 from mdiff.attempt.stop import SignalWatch, stop_request
 from mdiff.run_dir import AttemptDir
@@ -20,7 +21,9 @@ def ask(submit, tmp_path):
         attempt = AttemptDir(tmp_path / "attempt")
         attempt.path.mkdir(exist_ok=True)
         attempt.requeue.unlink(missing_ok=True)
-        answer = ask_for_requeue(attempt, End(reason), attempts, submit("", **fields).submission.job, seconds_left, stop)
+        answer = ask_for_requeue(
+            attempt, End(reason), attempts, submit("", **fields).submission.job, seconds_left, stop, AttemptLog(tmp_path / "log")
+        )
         assert answer == attempt.requeue.exists()
         return answer
 

@@ -27,7 +27,8 @@ srun --unbuffered --output /lustre/you/runs/microdit-xl/submissions/20261124T120
 # teardown
 status=$?
 attempt=/lustre/you/runs/microdit-xl/attempts/"$(printf %s-%03d "$SLURM_JOB_ID" "${SLURM_RESTART_COUNT:-0}")"
-if [ -e "$attempt/requeue" ]; then scontrol requeue "$SLURM_JOB_ID"
+if [ -e "$attempt/requeue" ]
+then for pause in 0 5 15 30 60; do sleep $pause; scontrol requeue "$SLURM_JOB_ID" && break; done
 # Preempted by SIGTERM alone: the controller brings back what it kills, not what ends by itself.
 elif [ $status = 143 ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"
 then sleep 900; fi
@@ -38,4 +39,5 @@ exit $status
 #   MDIFF_RDZV_ENDPOINT="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n1):$((20000 + SLURM_JOB_ID % 10000))"
 #   MDIFF_RDZV_IS_HOST="$([ "$SLURM_NODEID" = 0 ] && echo true || echo false)"
 #   export HF_HUB_OFFLINE=1
+#   export MDIFF_DATASETS='{"sa1b": "/lustre/latents/sa1b", "cc12m": "/lustre/latents/cc12m", "textcaps": "/tmp/pytest-of-root/pytest-31/test_batch_script_is_the_golde1/data/textcaps", "journeydb": "/tmp/pytest-of-root/pytest-31/test_batch_script_is_the_golde1/data/journeydb", "diffusiondb": "/tmp/pytest-of-root/pytest-31/test_batch_script_is_the_golde1/data/diffusiondb"}'
 #   python3 -m torch.distributed.run --nnodes 2 --nproc-per-node 8 --signals-to-handle SIGQUIT --rdzv-backend c10d --rdzv-id $MDIFF_RDZV_ID --rdzv-endpoint $MDIFF_RDZV_ENDPOINT --rdzv-conf is_host=$MDIFF_RDZV_IS_HOST,join_timeout=600 -m mdiff.train /lustre/you/runs/microdit-xl/submissions/20261124T120000.000000Z-0000.toml /lustre/you/runs/microdit-xl --stage 1
