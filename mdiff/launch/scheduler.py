@@ -1,8 +1,10 @@
 """A run's jobs, asked after at their scheduler until it says that they have ended; what is new goes into `sync/`."""
 
-from mdiff.budget.ledger import Ledger, with_readings
+from mdiff.budget.ledger import Ledger, read_ledger, with_readings
 from mdiff.budget.sync import Reading, same_facts, write_readings
+from mdiff.errors import LaunchError
 from mdiff.launch.backend import open_backend
+from mdiff.launch.stage_rules import open_training_jobs
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import RunDir
 
@@ -41,3 +43,22 @@ def _was_revived(submission: Submission, ledger: Ledger) -> bool:
 
 def _read(submission: Submission, ledger: Ledger) -> Reading | None:
     return open_backend(submission.job.backend).read(submission, ledger)
+
+
+def current_ledger(run_dir: RunDir, dry_run: bool) -> tuple[Ledger, tuple[str, ...]]:
+    """The ledger, with what schedulers say of jobs that it takes for open, since they may have ended.
+
+    In a dry run also without that, and with a warning.
+
+    Raises:
+        LaunchError: a scheduler does not answer.
+    """
+    ledger = read_ledger(run_dir)
+    if not open_training_jobs(ledger):
+        return ledger, ()
+    try:
+        return refresh(run_dir, ledger, keep=not dry_run), ()
+    except LaunchError as error:
+        if not dry_run:
+            raise
+        return ledger, (f"jobs of this run count as open: {error}",)

@@ -6,6 +6,7 @@ from mdiff.launch.run_progress import RunProgress, run_progress
 from mdiff.recipe.job import Submission
 from mdiff.recipe.load import frozen_differences, load_recipe, parse_settings
 from mdiff.recipe.recipe import Recipe
+from mdiff.recipe.site import BackendName
 from mdiff.run_dir import RunDir
 from mdiff.units import utc_now
 
@@ -42,6 +43,17 @@ def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger,
             "  Submit a later stage, take another --run, or train afresh with --again, which sets the old checkpoints aside."
         )
     return forget(progress, stages) if again else progress
+
+
+def check_after(after: str, backend: BackendName, again: bool) -> None:
+    """
+    Raises:
+        UsageError: this job cannot wait for another one.
+    """
+    if after and backend != "slurm":
+        raise UsageError(f"--after {after}: only SLURM lets jobs wait for others; --stage 1-2 is one job that goes through both")
+    if after and again:
+        raise UsageError(f"--after {after}: not together with --again, which would set aside what that job is training")
 
 
 def check_settings(recipe: Recipe, run_dir: RunDir, ledger: Ledger) -> None:

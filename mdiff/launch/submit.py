@@ -11,16 +11,16 @@ from mdiff.budget.estimate import Estimate, estimate
 from mdiff.budget.ledger import Ledger, committed_usd, read_ledger, spent_usd
 from mdiff.budget.pace import measured_images_per_second
 from mdiff.budget.policy import Admission, admit, reserve, withdraw
-from mdiff.errors import DataError, LaunchError, UsageError
+from mdiff.errors import DataError, UsageError
 from mdiff.launch.backend import Backend, open_backend
-from mdiff.launch.job import dataset_names, train_job
+from mdiff.launch.data_check import look_at_data
+from mdiff.launch.job import train_job
 from mdiff.launch.place import Place, open_run, resolve_place
-from mdiff.launch.scheduler import refresh
-from mdiff.launch.stage_rules import chain, check_stages, open_training_jobs
+from mdiff.launch.scheduler import current_ledger
+from mdiff.launch.stage_rules import chain, check_after, check_stages, open_training_jobs
 from mdiff.recipe.checkpoints import checkpoint_place, list_checkpoints
 from mdiff.recipe.job import JobSpec, Submission
 from mdiff.recipe.load import load_recipe, to_toml
-from mdiff.recipe.manifest import check_dataset, dataset_needs
 from mdiff.recipe.recipe import Recipe
 from mdiff.recipe.site import BackendName
 from mdiff.recipe.stages import parse_stages
@@ -29,8 +29,6 @@ from mdiff.units import SECONDS_PER_HOUR, utc_now, utc_stamp
 
 TIME_LIMIT_FACTOR = 1.5
 LEAST_TIME_LIMIT_SECONDS = 1800.0
-SHAPES = "shapes"
-"""The data set that `mdiff data shapes` makes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +96,8 @@ def plan_submission(order: Order) -> Plan:
     place = resolve_place(order.backend, order.site_file, nodes=order.nodes, usd_per_gpu_hour=order.usd_per_gpu_hour, gpus=gpus)
     check_processes(recipe, place)
     run_dir = open_run(order.run or recipe.name, order.runs_dir, place.site)
-    ledger, now = read_ledger(run_dir), utc_now()
-    if order.after:
-        check_after(order, place)
-    ledger, troubles = current_ledger(run_dir, ledger, order.dry_run)
+    check_after(order.after, place.backend, order.again)
+    now, (ledger, troubles) = utc_now(), current_ledger(run_dir, order.dry_run)
     progress = check_stages(recipe, run_dir, stages, ledger, order.again, order.after)
     speeds = measured_images_per_second(ledger.records, place.hardware.device)
     cost = estimate(recipe, place.hardware, place.price, stages, progress.images_done, speeds)
@@ -151,33 +147,6 @@ def submit(plan: Plan) -> Submission:
     return submitted
 
 
-def check_after(order: Order, place: Place) -> None:
-    """
-    Raises:
-        UsageError: this job cannot wait for another one.
-    """
-    if place.backend != "slurm":
-        raise UsageError(f"--after {order.after}: only SLURM lets jobs wait for others; --stage 1-2 is one job that goes through both")
-    if order.again:
-        raise UsageError(f"--after {order.after}: not together with --again, which would set aside what that job is training")
-
-
-def current_ledger(run_dir: RunDir, ledger: Ledger, dry_run: bool) -> tuple[Ledger, tuple[str, ...]]:
-    """With what schedulers say of jobs that the ledger takes for open, since they may have ended; in a dry run also without, and a warning.
-
-    Raises:
-        LaunchError: a scheduler does not answer.
-    """
-    if not open_training_jobs(ledger):
-        return ledger, ()
-    try:
-        return refresh(run_dir, ledger, keep=not dry_run), ()
-    except LaunchError as error:
-        if not dry_run:
-            raise
-        return ledger, (f"jobs of this run count as open: {error}",)
-
-
 def time_limit(order: Order, place: Place, cost: Estimate) -> float | None:
     """Seconds for the whole job. On a cluster a job that hangs must end some day, so there it is never unlimited."""
     if order.time_limit_hours:
@@ -222,31 +191,6 @@ def weigh(cost: Estimate, ledger: Ledger, limit_usd: Decimal, now: datetime, mus
     if must_fit:
         return admit(cost.usd, spent, committed, limit_usd, stages=cost.stages)
     return Admission(cost.usd, spent, committed, limit_usd)
-
-
-def look_at_data(recipe: Recipe, place: Place, stages: Sequence[int]) -> tuple[int, list[str]]:
-    """Images in the data sets of the first of `stages`, and what is wrong with the data sets of all of them."""
-    if place.backend == "kubernetes":
-        # Its volumes cannot be seen from here; the job looks at them itself.
-        return 0, []
-    counts: dict[str, int] = {}
-    problems: list[str] = []
-    for stage in (recipe.stages[number - 1] for number in stages):
-        for use in stage.datasets:
-            folder = place.site.dataset_folder(use.name)
-            try:
-                found = check_dataset(folder, stage.resolution, dataset_needs(recipe, stage))
-                counts.setdefault(use.name, found.samples)
-            except DataError as error:
-                problems.append(f"data set {use.name}: {error}\n  {_data_advice(use.name, folder)}")
-    first = dataset_names(recipe, range(stages[0], stages[0] + 1))
-    return sum(counts.get(name, 0) for name in first), list(dict.fromkeys(problems))
-
-
-def _data_advice(name: str, folder: Path) -> str:
-    if name == SHAPES:
-        return f"Make it with: mdiff data shapes {folder} --images 20000      or say in the site file where it lies: [datasets]"
-    return f'If it lies elsewhere, say so in the site file: [datasets] {name} = "/its/folder"'
 
 
 def set_aside(run_dir: RunDir, first_stage: int, submission_id: str) -> None:
