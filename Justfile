@@ -45,3 +45,7 @@ clean:
 # Rewrite the golden texts of tests/golden, on purpose; look at the difference before you commit it
 golden:
     MDIFF_WRITE_GOLDEN=1 {{ python }} -m pytest -q tests/launch/test_sbatch.py
+
+# Write tests/bench/RESULTS.md from the rows of all benchmarks
+results:
+    {{ python }} -m tests.bench.results_page
