@@ -40,5 +40,5 @@ exit $status
 #   MDIFF_RDZV_ENDPOINT="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n1):$((20000 + SLURM_JOB_ID % 10000))"
 #   MDIFF_RDZV_IS_HOST="$([ "$SLURM_NODEID" = 0 ] && echo true || echo false)"
 #   export HF_HUB_OFFLINE=1
-#   export MDIFF_DATASETS='{"sa1b": "/lustre/latents/sa1b", "cc12m": "/lustre/latents/cc12m", "textcaps": "/tmp/pytest-of-root/pytest-31/test_batch_script_is_the_golde2/data/textcaps", "journeydb": "/tmp/pytest-of-root/pytest-31/test_batch_script_is_the_golde2/data/journeydb", "diffusiondb": "/tmp/pytest-of-root/pytest-31/test_batch_script_is_the_golde2/data/diffusiondb"}'
+#   export MDIFF_DATASETS='{"sa1b": "/lustre/latents/sa1b", "cc12m": "/lustre/latents/cc12m", "textcaps": "/lustre/latents/textcaps", "journeydb": "/lustre/latents/journeydb", "diffusiondb": "/lustre/latents/diffusiondb"}'
 #   python3 -m torch.distributed.run --nnodes 1 --nproc-per-node 8 --signals-to-handle SIGQUIT --rdzv-backend c10d --rdzv-id $MDIFF_RDZV_ID --rdzv-endpoint $MDIFF_RDZV_ENDPOINT --rdzv-conf is_host=$MDIFF_RDZV_IS_HOST,join_timeout=600 -m mdiff.train /lustre/you/runs/microdit-xl/submissions/20261124T120000.000000Z-0000.toml /lustre/you/runs/microdit-xl --stage 1
