@@ -101,4 +101,4 @@ class Watch:
 
     def _limit(self) -> float:
         limits = (self.job.time_limit_seconds, self.job.attempt_limit_seconds)
-        return min(limit for limit in limits if limit is not None)
+        return min((limit for limit in limits if limit is not None), default=0.0)

@@ -2,10 +2,15 @@
 
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from mdiff.recipe.settings import Settings
 from mdiff.run_dir import RunDir, replace_file
 from mdiff.units import utc_now, utc_stamp
+
+MOST_FILES = 20
 
 
 class SchedulerAttempt(Settings):
@@ -43,6 +48,21 @@ class ReadingFile(Settings):
 def write_readings(run_dir: RunDir, readings: Iterable[Reading]) -> None:
     name = f"{utc_stamp(utc_now())}-{secrets.token_hex(2)}.json"
     replace_file(run_dir.sync / name, ReadingFile(readings=tuple(readings)).model_dump_json(indent=1))
+    _forget_superseded(run_dir)
+
+
+def _forget_superseded(run_dir: RunDir) -> None:
+    """Delete readings that newer ones have replaced, once there are many: every report reads them all."""
+    paths = sorted(run_dir.sync.glob("*.json"), reverse=True)
+    if len(paths) <= MOST_FILES:
+        return
+    told: set[str] = set()
+    for path in paths:
+        with suppress(FileNotFoundError, ValidationError):
+            submissions = {reading.submission for reading in ReadingFile.model_validate_json(path.read_bytes()).readings}
+            if submissions <= told:
+                path.unlink()
+            told |= submissions
 
 
 def same_facts(one: Reading | None, other: Reading) -> bool:

@@ -92,7 +92,11 @@ def teardown(run_dir: RunDir) -> list[str]:
         f"attempt={attempt}",
         # The controller may be restarting at this very moment.
         'if [ -e "$attempt/requeue" ]',
-        'then for pause in 0 5 15 30 60; do sleep $pause; scontrol requeue "$SLURM_JOB_ID" && break; done',
+        "then for pause in 0 5 15 30 60; do",
+        '  sleep $pause; scontrol requeue "$SLURM_JOB_ID" && break',
+        # Somebody has cancelled it meanwhile.
+        '  scontrol show job "$SLURM_JOB_ID" | grep -q "Requeue=0" && break',
+        "done",
         "# Preempted by SIGTERM alone: the controller brings back what it kills, not what ends by itself.",
         f'elif [ $status = {START_AGAIN} ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"',
         f"then sleep {HOLD_SECONDS}; fi",

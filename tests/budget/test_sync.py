@@ -101,3 +101,15 @@ def test_reading_that_says_nothing_new_is_recognised():
     assert same_facts(one, one.model_copy(update={"read_at": "b"}))
     assert not same_facts(one, one.model_copy(update={"ended": True}))
     assert not same_facts(None, one)
+
+
+def test_readings_do_not_pile_up_and_the_newest_of_each_job_stays(run_dir):
+    write_submission(run_dir, make_submission(id="s0", backend="slurm", scheduler_job="6"))
+    other = Reading(submission="s0", scheduler_job="6", read_at="a", ended=True, has_accounting=True)
+    write_readings(run_dir, [other])
+    for seconds in range(60):
+        say(run_dir, ("7-000", float(seconds)))
+    assert len(list(run_dir.sync.iterdir())) <= 21
+    readings = read_ledger(run_dir).readings
+    assert readings["s0"] == other
+    assert readings["s1"].attempts[0].device_seconds == 59.0

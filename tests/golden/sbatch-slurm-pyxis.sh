@@ -28,7 +28,10 @@ srun --unbuffered --output /lustre/you/runs/microdit-xl/submissions/20261124T120
 status=$?
 attempt=/lustre/you/runs/microdit-xl/attempts/"$(printf %s-%03d "$SLURM_JOB_ID" "${SLURM_RESTART_COUNT:-0}")"
 if [ -e "$attempt/requeue" ]
-then for pause in 0 5 15 30 60; do sleep $pause; scontrol requeue "$SLURM_JOB_ID" && break; done
+then for pause in 0 5 15 30 60; do
+  sleep $pause; scontrol requeue "$SLURM_JOB_ID" && break
+  scontrol show job "$SLURM_JOB_ID" | grep -q "Requeue=0" && break
+done
 # Preempted by SIGTERM alone: the controller brings back what it kills, not what ends by itself.
 elif [ $status = 143 ] && scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"
 then sleep 900; fi
