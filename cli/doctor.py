@@ -51,7 +51,7 @@ def doctor(
 
 def _checks(backend: "BackendName") -> "Checks":
     from mdiff.launch.local_doctor import LOCAL_CHECKS
-    from mdiff.launch.slurm_doctor import SLURM_CHECKS
+    from mdiff.launch.slurm.doctor import SLURM_CHECKS
 
     if backend == "kubernetes":
         raise LaunchError(f"not built yet: mdiff doctor for {backend}; this version knows SLURM and this machine (--backend slurm, local)")

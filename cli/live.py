@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from mdiff.budget.policy import amount_text
 from mdiff.launch.state import JobState
-from mdiff.launch.status import RunStatus, StageStatus, read_status
+from mdiff.launch.status import RunStatus, read_status
 from mdiff.run_dir import RunDir
-from mdiff.units import duration_text
+
+from .status_text import numbers
 
 LOOK_SECONDS = 0.5
 ASK_SECONDS = 5.0
@@ -65,13 +66,3 @@ def _line(status: RunStatus) -> str:
         progress = status.progress
         words += [f"stage {progress.stage}", f"step {progress.step:,}/{progress.steps:,}", *numbers(progress)]
     return "  ".join([*words, amount_text(status.spent_usd), *([status.detail] if status.detail else [])])
-
-
-def numbers(progress: StageStatus) -> list[str]:
-    """What is known of loss, speed and time left."""
-    known = {
-        "loss {:.4f}": progress.loss,
-        "{:,.0f} images/s": progress.images_per_second,
-    }
-    texts = [form.format(value) for form, value in known.items() if value is not None]
-    return [*texts, *([f"{duration_text(progress.job_seconds_left)} left"] if progress.job_seconds_left is not None else [])]

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from mdiff.budget.policy import amount_text
 from mdiff.launch.status import RunStatus
 
-from .live import numbers
+from .status_text import numbers
 
 
 class BarView:

@@ -16,7 +16,7 @@ from .options import parse_usd
 
 if TYPE_CHECKING:
     from mdiff.launch.site_file import NewSite
-    from mdiff.launch.slurm_survey import Survey
+    from mdiff.launch.slurm.survey import Survey
     from mdiff.recipe.price import Price
     from mdiff.recipe.site import BackendName
 
@@ -56,7 +56,7 @@ def make_site(backend: "BackendName | None", flags: Flags, today: str) -> "NewSi
 
 def _slurm(flags: Flags, today: str) -> "NewSite":
     from mdiff.launch.site_file import NewSite, device_of, gres_of, partition_text
-    from mdiff.launch.slurm_survey import gpu_types, main_kind, survey_cluster
+    from mdiff.launch.slurm.survey import gpu_types, main_kind, survey_cluster
     from mdiff.recipe.site import Hardware, Site
     from mdiff.recipe.slurm_settings import SlurmSettings
 

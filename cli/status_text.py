@@ -89,3 +89,13 @@ def shorter(path: Path) -> Path:
     """Relative to where the reader stands, if that is shorter."""
     relative = Path(os.path.relpath(path))
     return relative if len(str(relative)) < len(str(path)) else path
+
+
+def numbers(progress: StageStatus) -> list[str]:
+    """What is known of loss, speed and time left."""
+    known = {
+        "loss {:.4f}": progress.loss,
+        "{:,.0f} images/s": progress.images_per_second,
+    }
+    texts = [form.format(value) for form, value in known.items() if value is not None]
+    return [*texts, *([f"{duration_text(progress.job_seconds_left)} left"] if progress.job_seconds_left is not None else [])]

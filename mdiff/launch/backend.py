@@ -7,7 +7,7 @@ from mdiff.budget.sync import Reading
 from mdiff.errors import LaunchError
 from mdiff.launch.local import LocalBackend
 from mdiff.launch.prepared import Look, Prepared
-from mdiff.launch.slurm import SlurmBackend
+from mdiff.launch.slurm.backend import SlurmBackend
 from mdiff.launch.state import JobState
 from mdiff.recipe.job import JobSpec, Submission
 from mdiff.recipe.site import BackendName

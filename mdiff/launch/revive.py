@@ -12,7 +12,7 @@ from mdiff.budget.ledger import Ledger, read_ledger
 from mdiff.budget.record import RESTARTED_REASONS
 from mdiff.errors import LaunchError
 from mdiff.launch.scheduler import refresh
-from mdiff.launch.slurm_cluster import run_slurm
+from mdiff.launch.slurm.cluster import run_slurm
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import RunDir
 

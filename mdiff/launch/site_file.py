@@ -6,8 +6,8 @@ from typing import Any
 
 import tomli_w
 
-from mdiff.launch.slurm_cluster import NodeKind, Partition
-from mdiff.launch.slurm_survey import gpu_types, gpus_of, main_kind
+from mdiff.launch.slurm.cluster import NodeKind, Partition
+from mdiff.launch.slurm.survey import gpu_types, gpus_of, main_kind
 from mdiff.recipe.devices import DEVICES, device_named
 from mdiff.recipe.price import Price
 from mdiff.recipe.site import Site

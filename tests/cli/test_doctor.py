@@ -129,7 +129,7 @@ def test_refused_trial_job_shows_srun_s_words(mdiff, site, cluster):
 
 
 def test_trial_job_that_hangs_is_ended_and_told(mdiff, site, cluster, monkeypatch, home):
-    monkeypatch.setattr("mdiff.launch.slurm_probe.PROBE_SECONDS", 0.5)
+    monkeypatch.setattr("mdiff.launch.slurm.probe.PROBE_SECONDS", 0.5)
     site()
     cluster.srun("trap 'touch given-back; exit 1' TERM; while :; do sleep 0.05; done")
     assert findings(mdiff)["compute node"]["verdict"] == "warn"

@@ -10,7 +10,7 @@ import pytest
 from mdiff.budget.estimate import estimate
 from mdiff.launch.job import train_job
 from mdiff.launch.place import resolve_place
-from mdiff.launch.slurm import SlurmBackend
+from mdiff.launch.slurm.backend import SlurmBackend
 from mdiff.recipe.job import Submission
 from mdiff.recipe.load import load_recipe, to_toml
 from mdiff.recipe.site import load_site

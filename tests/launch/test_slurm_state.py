@@ -6,8 +6,8 @@ import os
 import pytest
 
 from mdiff.errors import LaunchError
-from mdiff.launch.slurm_cluster import choose_partition, parse_duration, parse_gres, parse_partitions
-from mdiff.launch.slurm_state import STATES, Account, job_state, parse_sacct, parse_show_job, read_job
+from mdiff.launch.slurm.cluster import choose_partition, parse_duration, parse_gres, parse_partitions
+from mdiff.launch.slurm.state import STATES, Account, job_state, parse_sacct, parse_show_job, read_job
 from mdiff.launch.state import JobState
 
 REQUEUED = """\

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mdiff.errors import LaunchError, UsageError
 from mdiff.launch.local import user_name
-from mdiff.launch.slurm_cluster import NodeKind, Partition, read_partitions, run_slurm
+from mdiff.launch.slurm.cluster import NodeKind, Partition, read_partitions, run_slurm
 
 PYXIS_FLAG = "--container-image"
 RUNTIMES = ("apptainer", "singularity", "enroot")

@@ -10,10 +10,10 @@ from mdiff.launch.doctor import Checks, Finding, Patient, check_price, check_run
 from mdiff.launch.job import job_environment, job_python
 from mdiff.launch.place import Place
 from mdiff.launch.site_file import device_of, partition_text
-from mdiff.launch.slurm_checks import check_cluster
-from mdiff.launch.slurm_cluster import Partition, choose_partition, parse_gres, read_partitions, run_slurm
-from mdiff.launch.slurm_probe import check_compute_node
-from mdiff.launch.slurm_survey import PYXIS_FLAG, gpu_types, has_pyxis, parse_config
+from mdiff.launch.slurm.checks import check_cluster
+from mdiff.launch.slurm.cluster import Partition, choose_partition, parse_gres, read_partitions, run_slurm
+from mdiff.launch.slurm.probe import check_compute_node
+from mdiff.launch.slurm.survey import PYXIS_FLAG, gpu_types, has_pyxis, parse_config
 from mdiff.recipe.job import JobSpec
 from mdiff.recipe.price import PAPER_PRICE
 

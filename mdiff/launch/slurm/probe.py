@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mdiff.launch.doctor import Finding, Patient
-from mdiff.launch.sbatch import srun_arguments, task_python
-from mdiff.launch.slurm_checks import check_interpreter
+from mdiff.launch.slurm.batch_script import srun_arguments, task_python
+from mdiff.launch.slurm.checks import check_interpreter
 from mdiff.recipe.container import Container
 from mdiff.recipe.job import JobSpec
 from mdiff.recipe.slurm_settings import SlurmSettings

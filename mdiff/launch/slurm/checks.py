@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mdiff.errors import LaunchError
 from mdiff.launch.prepared import Prepared
-from mdiff.launch.slurm_cluster import Partition, choose_partition, read_partitions
+from mdiff.launch.slurm.cluster import Partition, choose_partition, read_partitions
 from mdiff.recipe.job import JobSpec
 from mdiff.recipe.slurm_settings import SlurmSettings
 from mdiff.units import SECONDS_PER_HOUR, duration_text

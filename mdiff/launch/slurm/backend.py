@@ -14,10 +14,10 @@ from mdiff.budget.sync import Reading, SchedulerAttempt
 from mdiff.errors import LaunchError
 from mdiff.launch.local import running_state, user_name
 from mdiff.launch.prepared import Look, Prepared
-from mdiff.launch.sbatch import batch_script, parameters, task_python
-from mdiff.launch.slurm_checks import check_cluster, check_interpreter
-from mdiff.launch.slurm_cluster import has_slurm, run_slurm
-from mdiff.launch.slurm_state import SlurmJob, Start, read_job
+from mdiff.launch.slurm.batch_script import batch_script, parameters, task_python
+from mdiff.launch.slurm.checks import check_cluster, check_interpreter
+from mdiff.launch.slurm.cluster import has_slurm, run_slurm
+from mdiff.launch.slurm.state import SlurmJob, Start, read_job
 from mdiff.launch.state import STATE_AFTER, JobState
 from mdiff.recipe.exchange import DATASETS_VARIABLE
 from mdiff.recipe.job import JobSpec, Submission

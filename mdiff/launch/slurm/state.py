@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mdiff.errors import LaunchError
-from mdiff.launch.slurm_cluster import run_slurm
+from mdiff.launch.slurm.cluster import run_slurm
 from mdiff.launch.state import JobState
 
 STATES: Mapping[str, JobState] = {
