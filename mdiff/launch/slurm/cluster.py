@@ -60,9 +60,15 @@ def run_slurm(*command: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise LaunchError(f"{command[0]} did not answer within {ANSWER_SECONDS:.0f} s; is slurmctld up? Try: scontrol ping") from error
     if answer.returncode:
-        words = "; ".join(dict.fromkeys((answer.stderr or answer.stdout).strip().splitlines()))
-        raise LaunchError(words or f"{command[0]}: exit code {answer.returncode}")
+        raise LaunchError(_words(answer.stderr or answer.stdout) or f"{command[0]}: exit code {answer.returncode}")
     return answer.stdout
+
+
+def _words(output: str) -> str:
+    """What a command says of its failure: the fatal line, where there is one, else each line once."""
+    lines = list(dict.fromkeys(output.strip().splitlines()))
+    fatal = [line for line in lines if "fatal:" in line]
+    return "; ".join(fatal or lines)
 
 
 def read_partitions() -> list[Partition]:
