@@ -30,7 +30,7 @@ status=$?
 attempt=/lustre/you/runs/microdit-xl/attempts/"$(printf %s-%03d "$SLURM_JOB_ID" "${SLURM_RESTART_COUNT:-0}")"
 if [ -e "$attempt/requeue" ]
 then for pause in 0 5 15 30 60; do
-  sleep $pause; scontrol requeue "$SLURM_JOB_ID" && break
+  sleep $pause; scontrol requeue "$SLURM_JOB_ID"; case $? in 0|127) break;; esac
   scontrol show job "$SLURM_JOB_ID" | grep -q "Requeue=0" && break
 done
 # Preempted by SIGTERM alone: the controller brings back what it kills, not what ends by itself.

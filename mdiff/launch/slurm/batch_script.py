@@ -93,7 +93,8 @@ def teardown(run_dir: RunDir) -> list[str]:
         # The controller may be restarting at this very moment.
         'if [ -e "$attempt/requeue" ]',
         "then for pause in 0 5 15 30 60; do",
-        '  sleep $pause; scontrol requeue "$SLURM_JOB_ID" && break',
+        # 127: there is no scontrol on this host, and there will be none in a minute.
+        '  sleep $pause; scontrol requeue "$SLURM_JOB_ID"; case $? in 0|127) break;; esac',
         # Somebody has cancelled it meanwhile.
         '  scontrol show job "$SLURM_JOB_ID" | grep -q "Requeue=0" && break',
         "done",
