@@ -61,6 +61,11 @@ class ProgressFile:
         """Fields of Progress that the next update writes."""
         self._fields |= fields
 
+    def close(self) -> None:
+        """What was remembered last must be seen; a job that had nothing to do has nothing to tell."""
+        if "stage" in self._fields:
+            self.update("shutdown")
+
     def update(self, activity: JobActivity, **fields: Any) -> None:
         """Fields of Progress; written about once a second, and when the activity changes."""
         changed = activity != self._fields["activity"]

@@ -44,7 +44,7 @@ def train(recipe: Recipe, run_dir: RunDir, stages: range, folders: dict[str, Pat
             device=device_named(world.device_name),
         )
         completed = train_stages(state, stages, shop)
-        shop.progress.update("shutdown")
+        shop.progress.close()
         writer.wait()
         world.wait_for_all()
     return Outcome(reason="completed" if completed else "stopped", checkpoint=state.newest_checkpoint)
