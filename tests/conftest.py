@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first: a mistake that they find need not wait for engines."""
-    last = ("train", "test_demo", "slurm")
+    last = ("train", "test_demo", "slurm", "kubernetes")
     items.sort(
         key=lambda item: max((last.index(name) + 1 for name in last if name in item.path.as_posix().partition("/tests/")[2]), default=0)
     )
