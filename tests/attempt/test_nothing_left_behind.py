@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mdiff.budget.ledger import billed_usd, read_ledger
@@ -73,8 +74,7 @@ def test_job_does_not_die_of_a_full_disk_under_the_record_and_nothing_is_lost(su
     job.wait_for("up")
     wait_until(job.attempt.record.exists)
     # What cannot be replaced is like what cannot be written, and root may write to any file.
-    job.attempt.record.unlink()
-    job.attempt.record.mkdir()
+    put_in_the_way_of(job.attempt.record)
     wait_until(lambda: "cannot be written" in job.log)
     job.attempt.record.rmdir()
     supervisor.communicate(timeout=25)
@@ -131,3 +131,11 @@ def process_with(job, text: str, without: str = "\n") -> int:
             if text in command and str(job.run_dir.path.parent) in command and without not in command:
                 return int(path.name)
     raise AssertionError(f"no process with {text}")
+
+
+def put_in_the_way_of(path: Path) -> None:
+    """A folder in the place of a file that somebody keeps writing."""
+    while not path.is_dir():
+        path.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir()
