@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from mdiff.budget.differences import AttemptComparison, SyncReport
 from mdiff.budget.policy import amount_text
+from mdiff.units import SECONDS_PER_HOUR
 
 COLUMNS = "  {:<20}{:<12}{:>10}{:>11}{:>10}{:>10}"
 
@@ -33,7 +34,7 @@ def _notes(report: SyncReport) -> Iterator[str]:
 
 
 def _difference(row: AttemptComparison) -> str:
-    seconds = abs((row.scheduler_gpu_hours or 0) - (row.meter_gpu_hours or 0)) * 3600
+    seconds = abs((row.scheduler_gpu_hours or 0) - (row.meter_gpu_hours or 0)) * SECONDS_PER_HOUR
     return f"{seconds:,.0f} GPU-seconds: {row.note}"
 
 

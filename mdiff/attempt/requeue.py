@@ -7,7 +7,7 @@ and the last lines of the batch script, which runs on the host, requeue the job 
 from mdiff.attempt.exit_codes import EXIT_CODES, START_AGAIN, End
 from mdiff.attempt.log import AttemptLog
 from mdiff.attempt.persist import keep_trying
-from mdiff.attempt.stop import SLURM_NOTICE, sent_by_signal
+from mdiff.attempt.stop import ASKING, is_sent_by
 from mdiff.recipe.exchange import StopRequest
 from mdiff.recipe.job import JobSpec
 from mdiff.run_dir import AttemptDir
@@ -31,6 +31,4 @@ def ask_for_requeue(
 
 def _scheduler_decides(stop: StopRequest | None) -> bool:
     """SIGTERM is `scancel` as well as a preemption: whoever sent it has decided already whether the job comes back."""
-    if stop is None or not stop.requested_by.startswith("signal "):
-        return False
-    return not sent_by_signal(stop, SLURM_NOTICE)
+    return stop is not None and is_sent_by(ASKING, stop)

@@ -27,7 +27,6 @@ class SlurmAttempt:
 
     run_dir: str
     submission: str
-    heartbeat_seconds: float = 30.0
 
     def __call__(self) -> None:
         """
@@ -50,7 +49,7 @@ class SlurmAttempt:
         try:
             submission = read_submission(run_dir, self.submission)
             node = slurm_node(os.environ, hostnames, submission.job.attempt_limit_seconds)
-            rhythm = Rhythm(heartbeat_seconds=self.heartbeat_seconds)
+            rhythm = Rhythm()
             if node.index:
                 return follow(run_dir, submission, rhythm, node)
             require_alone(submission, read_ledger(run_dir))

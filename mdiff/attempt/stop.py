@@ -1,6 +1,7 @@
 """Stop requests: who asks the job to save its work and leave, and why."""
 
 import signal
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Literal
 
@@ -37,9 +38,9 @@ def read_stop(attempt: AttemptDir) -> StopRequest | None:
         return StopRequest(reason="cancelled", requested_at="", requested_by=f"unreadable {attempt.stop.name}")
 
 
-def sent_by_signal(request: StopRequest, number: signal.Signals) -> bool:
-    """Whether some node's supervisor asked because of this signal."""
-    return request.requested_by == f"signal {number.name}"
+def is_sent_by(numbers: Sequence[signal.Signals], request: StopRequest) -> bool:
+    """Whether some node's supervisor asked because of one of these signals."""
+    return request.requested_by in [f"signal {number.name}" for number in numbers]
 
 
 class SignalWatch:

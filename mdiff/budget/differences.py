@@ -2,16 +2,12 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
-
-from pydantic import PlainSerializer
 
 from mdiff.budget.ledger import Ledger, billed_times
 from mdiff.budget.record import AttemptRecord
+from mdiff.budget.report import Amount
 from mdiff.recipe.settings import Settings
 from mdiff.units import SECONDS_PER_HOUR
-
-Amount = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 AGREE_SECONDS = 1.0
 """Schedulers count whole seconds."""

@@ -1,7 +1,7 @@
 """A run's jobs, asked after at their scheduler until it says that they have ended; what is new goes into `sync/`."""
 
 from mdiff.budget.ledger import Ledger, read_ledger, with_readings
-from mdiff.budget.sync import Reading, same_facts, write_readings
+from mdiff.budget.sync import same_facts, write_readings
 from mdiff.errors import LaunchError
 from mdiff.launch.backend import open_backend
 from mdiff.launch.stage_rules import open_training_jobs
@@ -19,7 +19,7 @@ def refresh(run_dir: RunDir, ledger: Ledger, *, everything: bool = False, keep: 
     Raises:
         LaunchError: a scheduler does not answer.
     """
-    fresh = [reading for job in _asked(ledger, everything) if (reading := _read(job, ledger))]
+    fresh = [reading for job in _asked(ledger, everything) if (reading := open_backend(job.job.backend).read(job, ledger))]
     news = [reading for reading in fresh if not same_facts(ledger.readings.get(reading.submission), reading)]
     if news and keep:
         write_readings(run_dir, news)
@@ -39,10 +39,6 @@ def _was_revived(submission: Submission, ledger: Ledger) -> bool:
     """Somebody has requeued a job after we had read its end."""
     records, reading = ledger.records_of(submission.id), ledger.readings.get(submission.id)
     return bool(records) and reading is not None and records[-1].started_at > reading.read_at
-
-
-def _read(submission: Submission, ledger: Ledger) -> Reading | None:
-    return open_backend(submission.job.backend).read(submission, ledger)
 
 
 def current_ledger(run_dir: RunDir, dry_run: bool) -> tuple[Ledger, tuple[str, ...]]:

@@ -85,15 +85,15 @@ def chain(ledger: Ledger, after: str) -> list[Submission]:
     Raises:
         UsageError: it is no training job of this run.
     """
-    chain: list[Submission] = []
+    jobs: list[Submission] = []
     while after:
         trains = (job for job in ledger.submissions if job.job.kind == "train" and not job.withdrawn)
         found = next((job for job in trains if job.scheduler_job == after), None)
         if found is None:
             raise UsageError(f"--after {after}: no training job of this run; `mdiff status` shows the number of its newest one")
-        chain.append(found)
+        jobs.append(found)
         after = found.job.after
-    return chain
+    return jobs
 
 
 def _stages_of(submission: Submission) -> range:

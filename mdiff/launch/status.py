@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, PlainSerializer
+from pydantic import Field
 
 from mdiff.attempt.job_files import read_progress
 from mdiff.budget.estimate import remaining_work
 from mdiff.budget.ledger import Ledger, read_ledger
 from mdiff.budget.pace import images_done, measured_images_per_second
 from mdiff.budget.record import AttemptRecord
-from mdiff.budget.report import budget_report
+from mdiff.budget.report import Amount, budget_report
 from mdiff.errors import LaunchError
 from mdiff.launch.backend import look_at
 from mdiff.launch.state import JobState
@@ -25,8 +23,6 @@ from mdiff.recipe.settings import Settings
 from mdiff.recipe.site import BackendName
 from mdiff.run_dir import RunDir
 from mdiff.units import SECONDS_PER_HOUR, utc_now
-
-Amount = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 
 class StageStatus(Settings):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from kubernetes import client
 
-from tests.kubernetes.control_plane import NAMESPACE, ControlPlane, missing, wait_until
+from tests.kubernetes.control_plane import NAMESPACE, ControlPlane, missing
 from tests.kubernetes.kubelet import Kubelet
+from tests.waiting import wait_until
 
 FIRST_NUMBER = int(os.environ.get("MDIFF_TEST_NETWORK", "31"))
 """Two test runs on one machine at the same time need ports and networks of their own."""

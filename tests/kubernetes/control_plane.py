@@ -16,7 +16,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ import yaml
 from kubernetes import client, config, utils
 
 from tests.kubernetes import build
+from tests.waiting import holds
 
 PROGRAMS = ("openssl", "unshare", "mount", "ip", "nsenter", "setpriv", "chroot")
 NAMESPACE = "default"
@@ -144,7 +144,7 @@ class ControlPlane:
         pid = int(pid_file.read_text())
         if self._is_ours(pid):
             os.kill(pid, number)
-            if not _holds(lambda: not self._is_ours(pid), 15):
+            if not holds(lambda: not self._is_ours(pid), 15):
                 os.kill(pid, signal.SIGKILL)
         if name in self._children:
             self._children.pop(name).wait()
@@ -187,7 +187,7 @@ class ControlPlane:
 
     def _wait_until(self, name: str, condition: Callable[[], object], seconds: float) -> None:
         child = self._children[name]
-        done = _holds(lambda: child.poll() is not None or condition(), seconds)
+        done = holds(lambda: child.poll() is not None or condition(), seconds)
         assert child.poll() is None, f"{name} has ended with exit code {child.returncode}: {self.log(name)[-3000:]}"
         assert done, f"{name} is not ready after {seconds} s: {self.log(name)[-3000:]}"
 
@@ -302,19 +302,6 @@ def _create_nothing(api: client.ApiClient) -> None:
         "spec": {"pytorchReplicaSpecs": {"Master": master}},
     }
     client.CustomObjectsApi(api).create_namespaced_custom_object("kubeflow.org", "v1", NAMESPACE, "pytorchjobs", job, dry_run="All")
-
-
-def wait_until(condition: Callable[[], object], seconds: float, complaint: str) -> None:
-    assert _holds(condition, seconds), f"{complaint} after {seconds} s"
-
-
-def _holds(condition: Callable[[], object], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 if __name__ == "__main__":

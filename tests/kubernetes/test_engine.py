@@ -14,8 +14,9 @@ from kubernetes import client
 
 from tests.kubernetes import build, log_file, pod_spec
 from tests.kubernetes.conftest import Jobs, shell
-from tests.kubernetes.control_plane import NAMESPACE, ControlPlane, wait_until
+from tests.kubernetes.control_plane import NAMESPACE, ControlPlane
 from tests.kubernetes.kubelet import Kubelet
+from tests.waiting import wait_until
 
 SUM_OF_RANKS = """
 import torch

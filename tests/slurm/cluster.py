@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.waiting import holds, wait_until
 
 NODES, CPUS, GPUS = 2, 4, 8
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "sacct", "ip", "nsenter", "unshare")
@@ -122,7 +123,7 @@ class Cluster:
                 _kill(int(path.read_text()), signal.SIGTERM)
             for path in pid_files:
                 # The daemons are nobody's children here: as zombies they would seem alive for ever. Their files go with them.
-                if not _holds(lambda path=path: not path.exists(), 10):
+                if not holds(lambda path=path: not path.exists(), 10):
                     _kill(int(path.read_text()), signal.SIGKILL)
         self._network_down()
 
@@ -263,19 +264,6 @@ StoragePass=slurm
             for words in (["link", "del", self.cable(number)], ["netns", "del", self.namespace(number)]):
                 subprocess.run(["ip", *words], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
-
-
-def wait_until(condition: Callable[[], object], seconds: float, complaint: str) -> None:
-    assert _holds(condition, seconds), f"{complaint} after {seconds} s"
-
-
-def _holds(condition: Callable[[], object], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def _link(path: Path) -> str:

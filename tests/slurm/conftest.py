@@ -14,7 +14,8 @@ import pytest
 
 from mdiff.data.shapes.generate import ShapesSettings, generate
 from mdiff.run_dir import RunDir
-from tests.slurm.cluster import Cluster, missing, wait_until
+from tests.slurm.cluster import Cluster, missing
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 FIRST_NETWORK = int(os.environ.get("MDIFF_TEST_NETWORK", "31"))

@@ -4,7 +4,8 @@ import json
 import sys
 
 from mdiff.recipe.site import load_site
-from tests.slurm.cluster import NODES, wait_until
+from tests.slurm.cluster import NODES
+from tests.waiting import wait_until
 
 INIT = ("site", "init", "--backend", "slurm", "--usd-per-gpu-hour", "2.99", "--price-source", "contract", "--force", "--yes")
 

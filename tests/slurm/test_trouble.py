@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import wait_until
 from tests.slurm.conftest import LONG, QUICK, SITE, Job, User, accounts_of, assert_same_run
+from tests.waiting import wait_until
 
 ENDLESS = tuple(setting.replace("steps=400", "steps=100000") for setting in LONG)
 
