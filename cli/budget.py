@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import DEFAULT_RECIPE, JsonOption, PriceOption, RecipeOption, RunOption, RunsDirOption, SetOption, SiteOption
+from .status import note_cluster_jobs
 
 if TYPE_CHECKING:
     from mdiff.budget.ledger import Ledger
@@ -54,6 +55,7 @@ def report(
     the_site = read_site(site) or built_in_site("slurm")
     changes = overrides or ()
     run_dir = open_run(run or _load(recipe, changes).name, runs_dir, the_site)
+    note_cluster_jobs(run_dir.path.parent, the_site, run_dir.name)
     the_recipe = _recipe_of(run_dir, recipe, changes, may_be_new=bool(recipe) or not run)
     ledger = _current(run_dir, read_ledger(run_dir))
     hardware, price, backend = _place(ledger, the_site, usd_per_gpu_hour, prefer_site=site is not None)

@@ -126,14 +126,15 @@ def _hours_text(hours: float) -> str:
 
 def _bars(report: Report) -> list[str]:
     """Shares of the limit, as far as they are known."""
-    begun = {"spent": report.total.spent_usd, "committed": report.committed_usd, "left": report.left_usd}
+    spent = "spent, at least" if report.may_lack else "spent"
+    begun = {spent: report.total.spent_usd, "committed": report.committed_usd, "left": report.left_usd}
     shares = {"spent": Decimal(0)} if report.left_usd == report.limit_usd else {name: usd for name, usd in begun.items() if usd}
     if report.total.forecast_usd is not None:
         shares["forecast"] = report.total.forecast_usd
     amounts = _amounts(report.limit_usd)
-    width = max(len(amounts(usd)) for usd in shares.values())
+    width, names = max(len(amounts(usd)) for usd in shares.values()), max(9, *map(len, shares))
     return [
-        f"{name:<9}  {amounts(usd):>{width}}  {_bar(usd / report.limit_usd)}  {_share_text(usd / report.limit_usd):>5} of the budget"
+        f"{name:<{names}}  {amounts(usd):>{width}}  {_bar(usd / report.limit_usd)}  {_share_text(usd / report.limit_usd):>5} of the budget"
         for name, usd in shares.items()
     ]
 

@@ -12,8 +12,7 @@ from mdiff.errors import LaunchError
 from .options import BackendOption, JsonOption, RunsDirOption, SiteOption, backend_name
 
 if TYPE_CHECKING:
-    from mdiff.launch.doctor import Checks, Finding
-    from mdiff.recipe.site import BackendName
+    from mdiff.launch.doctor import Checks, Finding, Patient
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -26,21 +25,22 @@ def doctor(
 ) -> None:
     """Check everything that a job needs, and say how to mend what is not right.
 
-    On a cluster a tiny job is part of it. Without --backend and site file: this machine. Exit code 4 if anything fails.
+    On SLURM a tiny job is part of it, on Kubernetes one that the server only checks (dry run).
+    Without --backend and site file: this machine. Exit code 4 if anything fails.
 
     \b
       mdiff doctor
       mdiff doctor --backend slurm
+      mdiff doctor --backend kubernetes
       mdiff doctor --json | jq '.[] | select(.verdict == "fail")'
     """
     from mdiff.launch.doctor import Patient, examine
     from mdiff.launch.place import find_site, open_run, read_site, visible_gpus
 
     the_site = find_site(backend_name(backend) or (None if read_site(site) else "local"), site, visible_gpus)
-    checks = _checks(the_site.backend)
     patient = Patient(the_site, open_run("any", runs_dir, the_site).path.parent)
     findings = []
-    for finding in examine(patient, checks):
+    for finding in examine(patient, _checks(patient)):
         findings.append(finding)
         if not as_json:
             _print(finding)
@@ -49,13 +49,14 @@ def doctor(
         raise typer.Exit(LaunchError.exit_code)
 
 
-def _checks(backend: "BackendName") -> "Checks":
+def _checks(patient: "Patient") -> "Checks":
+    from mdiff.launch.kubernetes.doctor import kubernetes_checks
     from mdiff.launch.local_doctor import LOCAL_CHECKS
     from mdiff.launch.slurm.doctor import SLURM_CHECKS
 
-    if backend == "kubernetes":
-        raise LaunchError(f"not built yet: mdiff doctor for {backend}; this version knows SLURM and this machine (--backend slurm, local)")
-    return SLURM_CHECKS if backend == "slurm" else LOCAL_CHECKS
+    if patient.site.backend == "kubernetes":
+        return kubernetes_checks(patient)
+    return SLURM_CHECKS if patient.site.backend == "slurm" else LOCAL_CHECKS
 
 
 def _print(finding: "Finding") -> None:

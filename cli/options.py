@@ -28,8 +28,16 @@ def backend_name(text: str | None) -> "BackendName | None":
     Raises:
         UsageError: there is no such backend.
     """
+    return None if text is None else named_backend(text)
+
+
+def named_backend(text: str) -> "BackendName":
+    """
+    Raises:
+        UsageError: there is no such backend.
+    """
     found = next((name for name in BACKENDS if name == text), None)
-    if text is not None and found is None:
+    if found is None:
         raise UsageError(f"--backend {text}: must be {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}")
     return found
 

@@ -9,15 +9,19 @@ import typer
 
 from mdiff.errors import UsageError
 
-from .options import BACKENDS, JsonOption, SiteOption, backend_name, complete_backend, parse_usd
+from .options import BACKENDS, JsonOption, SiteOption, complete_backend, named_backend, parse_usd
 
 app = typer.Typer(no_args_is_help=True, help="Where jobs run, and what an hour there costs.")
 
 NewBackendOption = Annotated[
     str, typer.Option("--backend", metavar="|".join(BACKENDS), help="Where jobs shall run.", autocompletion=complete_backend)
 ]
-PartitionOption = Annotated[str, typer.Option(metavar="NAME", help="[default: the partition with the most GPUs]")]
-AccountOption = Annotated[str, typer.Option(metavar="NAME", help="Account that jobs are charged to [default: the cluster's].")]
+PartitionOption = Annotated[str, typer.Option(metavar="NAME", help="SLURM: [default: the partition with the most GPUs]")]
+AccountOption = Annotated[str, typer.Option(metavar="NAME", help="SLURM: account that jobs are charged to [default: the cluster's].")]
+NamespaceOption = Annotated[str, typer.Option(metavar="NAME", help="Kubernetes: [default: the context's].")]
+ContextOption = Annotated[str, typer.Option(metavar="NAME", help="Kubernetes: of the kubeconfig file [default: the current one].")]
+ImageOption = Annotated[str, typer.Option(metavar="NAME", help="Kubernetes: image that its nodes pull, best with its digest.")]
+QueueOption = Annotated[str, typer.Option(metavar="NAME", help="Kubernetes: Kueue's LocalQueue [default: the only one].")]
 DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="The GPUs, such as H100 [default: as the cluster says].")]
 UsdOption = Annotated[Decimal | None, typer.Option("--usd-per-gpu-hour", metavar="USD", parser=parse_usd, help="What a GPU-hour costs.")]
 SourceOption = Annotated[str, typer.Option("--price-source", metavar="TEXT", help="Where the price comes from: a contract, a price page.")]
@@ -59,6 +63,10 @@ def init(
     price_source: SourceOption = "",
     runs_dir: NewRunsDirOption = None,
     nodes: NodesOption = 1,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    image: ImageOption = "",
+    queue: QueueOption = "",
     out: OutOption = None,
     force: ForceOption = False,
     yes: YesOption = False,
@@ -70,20 +78,22 @@ def init(
     \b
       mdiff site init --backend slurm
       mdiff site init --backend slurm --partition h100 --usd-per-gpu-hour 2.99 --price-source contract --yes
+      mdiff site init --backend kubernetes --namespace vision --image registry.example.com/mdiff:0.1.0
     """
     from mdiff.launch.site_file import site_text
     from mdiff.recipe.site import user_site_file
     from mdiff.run_dir import replace_file
 
-    from .site_questions import Flags, make_site
+    from .site_answers import Flags
+    from .site_questions import make_site
 
     path = (out or user_site_file()).expanduser().absolute()
     _refuse_to_overwrite(path, force)
     flags = Flags(
         partition=partition, account=account, device=device, usd_per_gpu_hour=usd_per_gpu_hour, price_source=price_source,
-        runs_dir=runs_dir, nodes=nodes, yes=yes,
+        runs_dir=runs_dir, nodes=nodes, namespace=namespace, context=context, image=image, queue=queue, yes=yes,
     )  # fmt: skip
-    new = make_site(backend_name(backend), flags, date.today().isoformat())
+    new = make_site(named_backend(backend), flags, date.today().isoformat())
     replace_file(path, site_text(new))
     typer.echo(path)
     typer.echo(f"Next: mdiff doctor --backend {new.site.backend}{f' --site {out}' if out else ''}", err=True)

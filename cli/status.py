@@ -8,6 +8,9 @@ import typer
 from .options import JsonOption, RunOption, RunsDirOption, SiteOption
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mdiff.recipe.site import Site
     from mdiff.run_dir import RunDir
 
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it ends.")]
@@ -18,7 +21,23 @@ def chosen_run(run: str, runs_dir: RunsDirOption, site: SiteOption) -> "RunDir":
     from mdiff.launch.place import open_run, read_site
     from mdiff.launch.status import find_run
 
-    return find_run(open_run("any", runs_dir, read_site(site)).path.parent, run)
+    found = read_site(site)
+    root = open_run("any", runs_dir, found).path.parent
+    note_cluster_jobs(root, found, run)
+    return find_run(root, run)
+
+
+def note_cluster_jobs(root: "Path", site: "Site | None", run: str) -> None:
+    """On Kubernetes others submit too; what cannot be asked after now is asked after next time."""
+    if site is None or site.backend != "kubernetes":
+        return
+    from mdiff.errors import LaunchError
+    from mdiff.launch.kubernetes.adopt import adopt_jobs
+
+    try:
+        adopt_jobs(root, site.kubernetes, run)
+    except LaunchError as error:
+        typer.echo(f"warning: jobs that others submitted may be missing: {str(error).splitlines()[0]}", err=True)
 
 
 def status(

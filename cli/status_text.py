@@ -66,7 +66,8 @@ def speed_text(progress: StageStatus, unit: str) -> str:
 
 def money_text(status: RunStatus) -> str:
     forecast = f"   forecast for all stages {amount_text(status.forecast_usd)}" if status.forecast_usd is not None else ""
-    return f"{amount_text(status.spent_usd)} of {usd_text(status.limit_usd)}{forecast}"
+    least = "at least " if status.may_lack else ""
+    return f"{least}{amount_text(status.spent_usd)} of {usd_text(status.limit_usd)}{forecast}"
 
 
 def newest_lines(status: RunStatus, now: datetime) -> Iterator[str]:

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from .options import (
     DEFAULT_RECIPE,
@@ -33,8 +34,22 @@ OverBudgetOption = Annotated[str, typer.Option("--over-budget", metavar="REASON"
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Train stages that are done afresh; their checkpoints, and later stages', are set aside.")
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be started, and write nothing.")]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print what would be started, and write nothing; --dry-run=server also lets the Kubernetes API check it."
+    ),
+]
+SERVER_DRY_RUN = "--dry-run-server"
+ServerDryRunOption = Annotated[bool, typer.Option(SERVER_DRY_RUN, hidden=True)]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class SubmitCommand(TyperCommand):
+    """Takes `--dry-run=server` beside `--dry-run`, as kubectl does; click's flags take no value."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        return super().parse_args(ctx, [SERVER_DRY_RUN if word == "--dry-run=server" else word for word in args])
 
 
 def submit(
@@ -50,6 +65,7 @@ def submit(
     over_budget: OverBudgetOption = "",
     again: AgainOption = False,
     dry_run: DryRunOption = False,
+    dry_run_server: ServerDryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     site: SiteOption = None,
@@ -63,7 +79,7 @@ def submit(
       mdiff submit --stage 1 --backend slurm
       mdiff submit --stage 2-4 --backend slurm --after 8841207
       mdiff submit --stage all --recipe shapes --backend local
-      mdiff submit --stage 2-4 --backend local --dry-run
+      mdiff submit --stage 2-4 --backend kubernetes --dry-run > job.yaml
     """
     from mdiff.launch.submit import Order, plan_submission
     from mdiff.launch.submit import submit as submit_plan
@@ -71,12 +87,14 @@ def submit(
     order = Order(
         stages=stage, recipe=recipe, overrides=overrides or (), run=run, backend=backend_name(backend), site_file=site,
         runs_dir=runs_dir, nodes=nodes, usd_per_gpu_hour=usd_per_gpu_hour, time_limit_hours=time_limit_hours,
-        after=after, over_budget_reason=over_budget, again=again, dry_run=dry_run,
+        after=after, over_budget_reason=over_budget, again=again, dry_run=dry_run or dry_run_server,
     )  # fmt: skip
     plan = plan_submission(order)
     _show(plan)
-    if dry_run:
+    if order.dry_run:
         typer.echo(plan.submission.model_dump_json(indent=2) if as_json else plan.render())
+        if dry_run_server:
+            typer.echo(plan.try_out(), err=True)
         return
     _confirm(yes)
     _tell(submit_plan(plan), as_json)

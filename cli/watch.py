@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import RunOption, RunsDirOption, SiteOption
+from .status import note_cluster_jobs
 
 if TYPE_CHECKING:
     from mdiff.run_dir import RunDir
@@ -35,7 +36,9 @@ def watch(
     from mdiff.launch.place import open_run, read_site
     from mdiff.launch.revive import runs_of
 
-    root = open_run("any", runs_dir, read_site(site)).path.parent
+    the_site = read_site(site)
+    root = open_run("any", runs_dir, the_site).path.parent
+    note_cluster_jobs(root, the_site, run)
     if run and run not in [run_dir.name for run_dir in runs_of(root)]:
         raise UsageError(f"--run {run}: no such run in {root}")
     while True:

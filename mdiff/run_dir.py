@@ -65,6 +65,14 @@ class AttemptDir:
         """Written by the supervisor of a node other than node 0."""
         return self.path / f"node-{node}.json"
 
+    def node_joined(self, node: int) -> Path:
+        """Kubernetes: holds the uid of the pod that is this node of the attempt; created exclusively."""
+        return self.path / f"joined-{node}"
+
+    def node_lost(self, node: int) -> Path:
+        """Kubernetes: left by the pod that came in place of one that had joined."""
+        return self.path / f"lost-{node}"
+
 
 @dataclass(frozen=True)
 class RunDir:

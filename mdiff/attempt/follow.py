@@ -8,7 +8,7 @@ from mdiff.attempt import peers
 from mdiff.attempt.exit_codes import EXIT_CODES, START_AGAIN
 from mdiff.attempt.job_process import KILL_SECONDS
 from mdiff.attempt.log import AttemptLog
-from mdiff.attempt.node import JOIN_SECONDS, Node, host_name
+from mdiff.attempt.node import JOIN_SECONDS, Node
 from mdiff.attempt.persist import keep_trying
 from mdiff.attempt.stop import SignalWatch
 from mdiff.attempt.supervise import Rhythm
@@ -38,18 +38,21 @@ def follow(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Node) 
         watch = Watch(
             attempt=attempt, job=job, node=node, signals=signals, log=log, poll_seconds=rhythm.poll_seconds,
             # Node 0 knows what earlier attempts used; it asks for the stop.
-            seconds_used=lambda: time.monotonic() - begin, on_look=lambda: None, peers=peers.watch_leader(attempt),
+            seconds_used=lambda: time.monotonic() - begin, on_look=lambda: None, peers=peers.watch_leader(attempt, node),
         )  # fmt: skip
         end = watch.carry_out()
-        report = partial(peers.report_end, attempt, node.index, host_name(), end.exit_code, end.last_words)
+        report = partial(peers.report_end, attempt, node.index, node.host, end.exit_code, end.last_words)
         keep_trying(report, "this node's report", log)
-        closed = _wait_for_record(attempt, CLOSE_SECONDS, lambda record: record.reason is not None)
-    return EXIT_CODES[closed.reason] if closed and closed.reason else end.exit_code
+        closed = _wait_for_record(attempt, CLOSE_SECONDS, lambda record: record.reason is not None, node.is_superseded)
+    # A node 0 that cannot say how it ended has gone; whatever our job said, it must begin anew together with all others.
+    return EXIT_CODES[closed.reason] if closed and closed.reason else START_AGAIN
 
 
-def _wait_for_record(attempt: AttemptDir, seconds: float, is_wanted: Callable[[AttemptRecord], bool]) -> AttemptRecord | None:
+def _wait_for_record(
+    attempt: AttemptDir, seconds: float, is_wanted: Callable[[AttemptRecord], bool], is_in_vain: Callable[[], bool] = lambda: False
+) -> AttemptRecord | None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not is_in_vain():
         try:
             record = AttemptRecord.model_validate_json(attempt.record.read_bytes())
         except OSError:

@@ -17,11 +17,21 @@ JOIN_SECONDS = 600
 """How long the nodes of an attempt wait for each other: an image may take minutes to arrive on one of them."""
 
 RDZV_ID, RDZV_ENDPOINT, RDZV_IS_HOST = "MDIFF_RDZV_ID", "MDIFF_RDZV_ENDPOINT", "MDIFF_RDZV_IS_HOST"
+RECIPE_FILE = "MDIFF_RECIPE_FILE"
 """What a job's argv may refer to as `$NAME`."""
 
 
 def _unlimited() -> float:
     return float("inf")
+
+
+def _no() -> bool:
+    return False
+
+
+def _host_name() -> str:
+    """SLURM's name of this machine, else the system's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +44,14 @@ class Node:
     index: int = 0
     """Node 0 keeps the ledger record."""
     count: int = 1
+    host: str = field(default_factory=_host_name)
+    """The machine, as the scheduler calls it."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Of the job's argv."""
     seconds_left: Callable[[], float] = _unlimited
     """Until the scheduler kills this attempt."""
+    is_superseded: Callable[[], bool] = _no
+    """Whether a newer attempt of the job has begun, so that this one has lost its node 0."""
     may_requeue: bool = False
     """Whether whoever started us starts the job again when asked to."""
 
@@ -102,8 +116,3 @@ def expand(argv: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     ['run', '--id', '7-0', '$HOME']
     """
     return [Template(word).safe_substitute(variables) for word in argv]
-
-
-def host_name() -> str:
-    """SLURM's name of this node, else the system's."""
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()

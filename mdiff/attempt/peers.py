@@ -59,12 +59,12 @@ class PeerWatch:
 
 def watch_followers(attempt: AttemptDir, node: Node) -> PeerWatch:
     """For node 0."""
-    return PeerWatch(lambda: any(report.exit_code for report in _reports(attempt, node)))
+    return PeerWatch(lambda: any(report.exit_code for report in _reports(attempt, node)) or bool(_lost(attempt, node)))
 
 
-def watch_leader(attempt: AttemptDir) -> PeerWatch:
-    """For the others: node 0's job has ended with a failure."""
-    return PeerWatch(attempt.roll_call.exists)
+def watch_leader(attempt: AttemptDir, node: Node) -> PeerWatch:
+    """For the others: node 0's job has ended with a failure, or node 0 itself has gone."""
+    return PeerWatch(lambda: attempt.roll_call.exists() or node.is_superseded())
 
 
 def end_with_peers(
@@ -81,8 +81,9 @@ def end_with_peers(
         return end
     ended_at, deadline = utc_now().isoformat(), time.monotonic() + (HURRY_SECONDS if was_asked else ANSWER_SECONDS)
     keep_trying(attempt.roll_call.touch, "the roll call", log, sleep)
-    while (silent := [peer for peer in range(1, node.count) if not attempt.node_report(peer).exists()]) and time.monotonic() < deadline:
+    while (silent := _silent(attempt, node)) and not _lost(attempt, node) and time.monotonic() < deadline:
         sleep(0.2)
+    silent = sorted({*silent, *_lost(attempt, node)})
     if silent:
         return End("peer_lost", f"node {', '.join(map(str, silent))} of {node.count}, counted from 0, has gone; {end.detail}")
     if was_asked:
@@ -90,6 +91,14 @@ def end_with_peers(
     first = min(_reports(attempt, node), key=lambda report: report.ended_at)
     # Who ended before us with an error of its own knows more than we, who saw a connection close.
     return End("failed", f"{first.host}: {first.last_words}") if first.ended_at < ended_at and first.last_words else end
+
+
+def _silent(attempt: AttemptDir, node: Node) -> list[int]:
+    return [peer for peer in range(1, node.count) if not attempt.node_report(peer).exists()]
+
+
+def _lost(attempt: AttemptDir, node: Node) -> list[int]:
+    return [peer for peer in range(1, node.count) if attempt.node_lost(peer).exists()]
 
 
 def _reports(attempt: AttemptDir, node: Node) -> list[NodeReport]:

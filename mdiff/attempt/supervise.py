@@ -11,7 +11,7 @@ from mdiff.attempt.exit_codes import EXIT_CODES, End, JobEnd, end_of, without_pr
 from mdiff.attempt.job_files import newest_checkpoint, read_outcome, read_progress
 from mdiff.attempt.log import AttemptLog
 from mdiff.attempt.meter import Meter
-from mdiff.attempt.node import Node, host_name
+from mdiff.attempt.node import Node
 from mdiff.attempt.peers import end_with_peers, watch_followers
 from mdiff.attempt.requeue import ask_for_requeue
 from mdiff.attempt.stop import SignalWatch
@@ -91,9 +91,10 @@ def first_record(attempt: AttemptDir, submission: Submission, rhythm: Rhythm, no
         backend=job.backend,
         hardware=job.hardware,
         price=job.price,
-        host=host_name(),
+        host=node.host,
         supervisor_pid=os.getpid(),
-        boot_id=boot_id(),
+        # In each pod the same few numbers are given again, and so are the names of their process tables.
+        boot_id=boot_id() if job.backend != "kubernetes" else "",
         started_at=now,
         heartbeat_at=now,
         heartbeat_interval_seconds=rhythm.heartbeat_seconds,

@@ -36,6 +36,8 @@ class SyncReport(Settings):
     attempts: tuple[AttemptComparison, ...]
     """Of jobs that a scheduler ran, in order of start."""
     billed_usd: Amount
+    may_lack: bool = False
+    """The sum is a lower bound."""
 
 
 def compare(run: str, ledger: Ledger, now: datetime) -> SyncReport:
@@ -45,6 +47,7 @@ def compare(run: str, ledger: Ledger, now: datetime) -> SyncReport:
         has_accounting=all(reading.has_accounting for reading in ledger.readings.values()),
         attempts=rows,
         billed_usd=sum((row.billed_usd for row in rows), Decimal(0)),
+        may_lack=ledger.may_lack,
     )
 
 

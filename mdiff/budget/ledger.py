@@ -67,6 +67,11 @@ class Ledger:
         """The newest one that trains: what remains would run as it did."""
         return next((s for s in reversed(self.submissions) if s.job.kind == "train" and not s.withdrawn), None)
 
+    @property
+    def may_lack(self) -> bool:
+        """Something may have been spent that nobody saw: sums are lower bounds."""
+        return any(reading.may_lack for reading in self.readings.values())
+
     @cached_property
     def _by_submission(self) -> dict[str, list[AttemptRecord]]:
         groups = defaultdict(list)

@@ -134,6 +134,8 @@ class Report(Settings):
     """Who counted the time of jobs that a scheduler ran; "" where none did."""
     open_jobs: tuple[str, ...]
     """Submissions that may still spend."""
+    may_lack: bool = False
+    """What was spent is a lower bound: pods may have run that nobody saw."""
 
     @field_serializer("price", when_used="json")
     def _price_with_number(self, price: Price | None) -> dict[str, str | float] | None:
@@ -193,6 +195,7 @@ def budget_report(
         attempts=tuple(_attempt_row(bill) for bill in accounts.bills),
         account_note=_account_note(ledger),
         open_jobs=tuple(job.id for job in ledger.submissions if is_open(job, ledger.records_of(job.id), now, pid_alive=pid_alive)),
+        may_lack=ledger.may_lack,
     )
 
 

@@ -26,6 +26,23 @@ class SchedulerAttempt(Settings):
     """UTC, ISO."""
 
 
+class PodUse(Settings):
+    """How long one pod held its devices, as far as it was seen: Kubernetes keeps no account, and deleted pods are forgotten there."""
+
+    name: str
+    uid: str
+    node: int
+    devices: int
+    state: str
+    """Phase, or the reason of its failure."""
+    held_from: str
+    held_to: str = ""
+    """"" while it runs, and for a pod that was deleted before anybody saw its end."""
+    seen_at: str
+    """When it was last seen."""
+    is_gone: bool = False
+
+
 class Reading(Settings):
     """One job at one moment."""
 
@@ -39,6 +56,10 @@ class Reading(Settings):
     has_accounting: bool
     """False: the scheduler keeps no account, so `attempts` is empty and the meter stands."""
     attempts: tuple[SchedulerAttempt, ...] = ()
+    pods: tuple[PodUse, ...] = ()
+    """Kubernetes: every pod that was ever seen."""
+    may_lack: bool = False
+    """Pods may have run, or run on, that nobody saw: the sums are lower bounds."""
 
 
 class ReadingFile(Settings):

@@ -5,6 +5,7 @@ from typing import Protocol
 from mdiff.budget.ledger import Ledger
 from mdiff.budget.sync import Reading
 from mdiff.errors import LaunchError
+from mdiff.launch.kubernetes.backend import KubernetesBackend
 from mdiff.launch.local import LocalBackend
 from mdiff.launch.prepared import Look, Prepared
 from mdiff.launch.slurm.backend import SlurmBackend
@@ -48,6 +49,13 @@ class Backend(Protocol):
             LaunchError: the scheduler does not answer.
         """
 
+    def catch_up(self, run_dir: RunDir, submission: Submission, ledger: Ledger) -> bool:
+        """Bring into the run directory what the job wrote where this machine cannot see it; whether there was anything new.
+
+        Raises:
+            LaunchError: its place does not answer.
+        """
+
     def cancel(self, run_dir: RunDir, submission: Submission, ledger: Ledger, now: bool) -> str:
         """Ask the job to save its work and leave, or end it `now`; a sentence that says what happens.
 
@@ -57,15 +65,8 @@ class Backend(Protocol):
 
 
 def open_backend(name: BackendName) -> Backend:
-    """
-    Raises:
-        LaunchError: jobs cannot be sent there.
-    """
-    if name == "local":
-        return LocalBackend()
-    if name == "slurm":
-        return SlurmBackend()
-    raise LaunchError(f"not built yet: jobs on {name}; this version runs them on SLURM and on this machine (--backend slurm, local)")
+    backends: dict[BackendName, type[Backend]] = {"local": LocalBackend, "slurm": SlurmBackend, "kubernetes": KubernetesBackend}
+    return backends[name]()
 
 
 def look_at(submission: Submission, ledger: Ledger) -> Look:

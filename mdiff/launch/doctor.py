@@ -61,7 +61,8 @@ def _made(check: Check, patient: Patient) -> Iterator[Finding]:
     try:
         yield from check(patient)
     except LaunchError as error:
-        yield Finding(name, "fail", f"{name}: {error}")
+        problem, _, advice = str(error).partition("\n")
+        yield Finding(name, "fail", f"{name}: {problem}", advice.strip())
 
 
 def check_runs_root(patient: Patient) -> Iterator[Finding]:

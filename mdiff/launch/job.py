@@ -2,7 +2,8 @@
 
 import sys
 
-from mdiff.attempt.node import JOIN_SECONDS, RDZV_ENDPOINT, RDZV_ID, RDZV_IS_HOST
+from mdiff.attempt.node import JOIN_SECONDS, RDZV_ENDPOINT, RDZV_ID, RDZV_IS_HOST, RECIPE_FILE
+from mdiff.launch.kubernetes.names import first_name
 from mdiff.launch.place import Place, threads_per_process
 from mdiff.recipe.job import JobSpec, recipe_file
 from mdiff.recipe.recipe import Recipe
@@ -22,14 +23,15 @@ def train_job(
 ) -> JobSpec:
     """The job that trains `stages` (counted from 1) of a run."""
     text = f"{stages[0]}-{stages[-1]}" if len(stages) > 1 else str(stages[0])
-    command = ("-m", "mdiff.train", str(recipe_file(run_dir, submission_id)), str(run_dir.path), "--stage", text)
-    site = place.site
+    site, folder = place.site, job_run_dir(place, run_dir)
+    recipe_path = f"${RECIPE_FILE}" if place.backend == "kubernetes" else str(recipe_file(run_dir, submission_id))
     return JobSpec(
         kind="train",
         run=run_dir.name,
-        run_dir=str(run_dir.path),
+        name=first_name(run_dir.name, (stages[0], stages[-1])) if place.backend == "kubernetes" else "",
+        run_dir=folder,
         stages=(stages[0], stages[-1]),
-        argv=torchrun(place, command),
+        argv=torchrun(place, ("-m", "mdiff.train", recipe_path, folder, "--stage", text)),
         backend=place.backend,
         hardware=place.hardware,
         time_limit_seconds=time_limit_seconds,
@@ -44,7 +46,13 @@ def train_job(
         after=after,
         container=site.container,
         slurm=site.slurm if place.backend == "slurm" else None,
+        kubernetes=site.kubernetes if place.backend == "kubernetes" else None,
     )
+
+
+def job_run_dir(place: Place, run_dir: RunDir) -> str:
+    """The run directory as the job sees it. On Kubernetes it lies on a volume, and here only what the cluster tells of it."""
+    return f"{place.site.kubernetes.runs_mount.rstrip('/')}/{run_dir.name}" if place.backend == "kubernetes" else str(run_dir.path)
 
 
 def torchrun(place: Place, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,7 +74,7 @@ def job_python(place: Place) -> str:
     """The interpreter as the job sees it."""
     if place.backend == "local":
         return sys.executable
-    if place.site.container.runtime != "none":
+    if place.backend == "kubernetes" or place.site.container.runtime != "none":
         return place.site.container.python
     return place.site.slurm.python or sys.executable
 

@@ -79,6 +79,10 @@ class LocalBackend:
     def read(self, submission: Submission, ledger: Ledger) -> None:
         """There is no scheduler that keeps an account."""
 
+    def catch_up(self, run_dir: RunDir, submission: Submission, ledger: Ledger) -> bool:
+        """The job writes into the run directory itself."""
+        return False
+
     def _state(self, submission: Submission, ledger: Ledger) -> JobState:
         records = ledger.records_of(submission.id)
         if not records:

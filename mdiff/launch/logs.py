@@ -10,7 +10,7 @@ from mdiff.budget.ledger import read_ledger
 from mdiff.errors import LaunchError
 from mdiff.launch.backend import look_at
 from mdiff.launch.state import JobState
-from mdiff.launch.status import find_submission
+from mdiff.launch.status import current_books, find_submission
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import AttemptDir, RunDir
 
@@ -117,6 +117,6 @@ def exit_code_of(run_dir: RunDir, submission_id: str = "") -> int:
 def _look(run_dir: RunDir, submission: Submission) -> tuple[JobState, AttemptDir | None]:
     """State first: what the log gets before a final state is then read for sure."""
     state = look_at(submission, read_ledger(run_dir)).state
-    records = read_ledger(run_dir).records_of(submission.id)
+    records = current_books(run_dir).records_of(submission.id)
     attempt = run_dir.attempt(records[-1].attempt) if records else None
     return state, attempt if attempt is not None and attempt.logs() else None

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-import tomli_w
-
+from mdiff.launch.kubernetes import site_text as kubernetes
+from mdiff.launch.kubernetes.nodes import NodeGroup
+from mdiff.launch.kubernetes.survey import Survey
+from mdiff.launch.site_lines import setting
 from mdiff.launch.slurm.cluster import NodeKind, Partition
 from mdiff.launch.slurm.survey import gpu_types, gpus_of, main_kind
 from mdiff.recipe.devices import DEVICES, device_named
@@ -27,6 +28,9 @@ class NewSite:
     partition: Partition | None = None
     accounts: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
+    cluster: Survey | None = None
+    """Kubernetes: what it offers, and the nodes that were chosen."""
+    group: NodeGroup | None = None
 
 
 def device_of(gpu_type: str) -> str:
@@ -47,21 +51,25 @@ def gres_of(partition: Partition) -> str:
 
 def site_text(new: NewSite) -> str:
     """A whole site file, which loads as `new.site`."""
+    return "\n\n".join([_head(new), _hardware(new), _price(new.site.price), *_place(new)]) + "\n"
+
+
+def _place(new: NewSite) -> list[str]:
+    """What only this kind of place has, and what jobs there find."""
+    if new.cluster:
+        tables = [kubernetes.container_text(new.site), kubernetes.kubernetes_text(new.site, new.cluster)]
+        return [*tables, kubernetes.datasets_text(new.site), kubernetes.environment_text()]
     slurm = [_slurm(new), _container(new)] if new.site.backend == "slurm" else []
-    return "\n\n".join([_head(new), _hardware(new), _price(new.site.price), *slurm, _datasets(), _environment()]) + "\n"
-
-
-def setting(name: str, value: Any) -> str:
-    """
-    >>> setting("partition", "h100")
-    'partition = "h100"'
-    """
-    return tomli_w.dumps({name: value}).strip()
+    return [*slurm, _datasets(), _environment()]
 
 
 def _head(new: NewSite) -> str:
     site = new.site
-    visible = ", on a file system that compute nodes see" if site.backend == "slurm" else ""
+    where = {
+        "local": "# Run directories lie here.",
+        "slurm": "# Run directories lie here, on a file system that compute nodes see.",
+        "kubernetes": "# On this machine, where what the cluster tells of each run is kept; run directories lie on the claim below.",
+    }
     return "\n".join(
         [
             f"# Site file of mdiff: where jobs run, and what an hour there costs. Made by `mdiff site init` on {new.written_on}.",
@@ -69,7 +77,7 @@ def _head(new: NewSite) -> str:
             "",
             setting("name", site.name),
             setting("backend", site.backend),
-            f"# Run directories lie here{visible}.",
+            where[site.backend],
             setting("runs_dir", site.runs_dir),
             "# How long a job that was asked to stop may take for its checkpoint; large models on slow disks need more.",
             "#grace_seconds = 300.0",
@@ -86,7 +94,8 @@ def _hardware(new: NewSite) -> str:
 
 def _hardware_facts(new: NewSite) -> list[str]:
     device, partition = new.site.hardware.device, new.partition
-    lines = [partition_text(partition)] if partition else []
+    lines = kubernetes.hardware_facts(new.cluster, new.group) if new.cluster else []
+    lines += [partition_text(partition)] if partition else []
     if partition and not gpu_types(partition):
         lines.append("The cluster does not say which GPUs these are: check the device.")
     if device_named(device) is None:

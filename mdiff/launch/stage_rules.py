@@ -13,7 +13,9 @@ from mdiff.units import utc_now
 MOST_DIFFERENCES = 5
 
 
-def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger, again: bool, after: str = "") -> RunProgress:
+def check_stages(
+    recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger, again: bool, after: str = "", backend: BackendName = "local"
+) -> RunProgress:
     """How far the run is, once it is sure that the stages may be trained.
 
     Args:
@@ -24,7 +26,7 @@ def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger,
         UsageError: the run has other settings, is being trained, lacks the stage before, or has done what is asked for.
     """
     check_settings(recipe, run_dir, ledger)
-    progress = run_progress(recipe, run_dir)
+    progress = run_progress(recipe, run_dir, ledger)
     awaited = chain(ledger, after)
     running = next((job for job in open_training_jobs(ledger) if job not in awaited), None)
     if running:
@@ -35,7 +37,8 @@ def check_stages(recipe: Recipe, run_dir: RunDir, stages: range, ledger: Ledger,
         )
     expected = {number for job in awaited for number in _stages_of(job)}
     missing = [number for number in range(1, stages[0]) if number not in progress.stages_done and number not in expected]
-    if missing:
+    # On Kubernetes nothing may be known here of what others have trained; the job itself looks.
+    if missing and not (backend == "kubernetes" and not ledger.records):
         raise UsageError(_needs_weights(recipe, run_dir, stages, missing[0], progress))
     if not again and all(number in progress.stages_done for number in stages):
         raise UsageError(
@@ -52,6 +55,8 @@ def check_after(after: str, backend: BackendName, again: bool) -> None:
     """
     if after and backend != "slurm":
         raise UsageError(f"--after {after}: only SLURM lets jobs wait for others; --stage 1-2 is one job that goes through both")
+    if again and backend == "kubernetes":
+        raise UsageError("--again: checkpoints on a cluster's volume cannot be set aside from here; take another --run NAME")
     if after and again:
         raise UsageError(f"--after {after}: not together with --again, which would set aside what that job is training")
 

@@ -14,6 +14,7 @@ from mdiff.budget.record import AttemptRecord
 from mdiff.budget.report import Amount, budget_report
 from mdiff.errors import LaunchError
 from mdiff.launch.backend import look_at
+from mdiff.launch.scheduler import catch_up
 from mdiff.launch.state import JobState
 from mdiff.recipe.exchange import Progress
 from mdiff.recipe.job import Submission
@@ -65,6 +66,8 @@ class RunStatus(Settings):
     progress: StageStatus | None
     spent_usd: Amount
     """Of the whole run."""
+    may_lack: bool
+    """What was spent is a lower bound: pods may have run that nobody saw."""
     limit_usd: Amount
     forecast_usd: Amount | None
     newest_checkpoint: str
@@ -79,7 +82,7 @@ def read_status(run_dir: RunDir, submission_id: str = "") -> RunStatus:
     Raises:
         LaunchError: there is no such job.
     """
-    ledger = read_ledger(run_dir)
+    ledger = current_books(run_dir)
     submission = find_submission(run_dir, ledger, submission_id)
     records = ledger.records_of(submission.id)
     progress = newest_progress(run_dir, records)
@@ -101,12 +104,22 @@ def read_status(run_dir: RunDir, submission_id: str = "") -> RunStatus:
         unit=report.unit,
         progress=stage_status(recipe, submission, ledger, progress) if progress else None,
         spent_usd=report.total.spent_usd,
+        may_lack=report.may_lack,
         limit_usd=report.limit_usd,
         forecast_usd=report.total.forecast_usd,
         newest_checkpoint=progress.newest_checkpoint if progress else "",
         newest_checkpoint_at=progress.newest_checkpoint_at if progress else "",
-        newest_samples=str(run_dir.path / progress.newest_samples) if progress and progress.newest_samples else "",
+        newest_samples=str(Path(submission.job.run_dir) / progress.newest_samples) if progress and progress.newest_samples else "",
     )
+
+
+def current_books(run_dir: RunDir) -> Ledger:
+    """What can be known here; while a scheduler does not answer, what was known before."""
+    ledger = read_ledger(run_dir)
+    try:
+        return catch_up(run_dir, ledger)
+    except LaunchError:
+        return ledger
 
 
 def find_submission(run_dir: RunDir, ledger: Ledger, submission_id: str = "") -> Submission:

@@ -15,6 +15,7 @@ from mdiff.errors import DataError, UsageError
 from mdiff.launch.backend import Backend, open_backend
 from mdiff.launch.data_check import look_at_data
 from mdiff.launch.job import train_job
+from mdiff.launch.kubernetes.backend import KubernetesBackend
 from mdiff.launch.place import Place, open_run, resolve_place
 from mdiff.launch.scheduler import current_ledger
 from mdiff.launch.stage_rules import chain, check_after, check_stages, open_training_jobs
@@ -80,8 +81,21 @@ class Plan:
         return self.submission.job
 
     def render(self) -> str:
-        """What would be started, as a shell script."""
+        """What would be started: a script or a manifest."""
         return self.backend.render(self.run_dir, self.submission)
+
+    def try_out(self) -> str:
+        """What the cluster's own check says.
+
+        Raises:
+            UsageError: this backend has none.
+            LaunchError: it refuses.
+        """
+        if not isinstance(self.backend, KubernetesBackend):
+            raise UsageError(
+                f"--dry-run=server: only Kubernetes checks what it is shown, and this is {self.place.backend}; --dry-run alone"
+            )
+        return self.backend.try_out(self.submission)
 
 
 def plan_submission(order: Order) -> Plan:
@@ -97,8 +111,8 @@ def plan_submission(order: Order) -> Plan:
     check_processes(recipe, place)
     run_dir = open_run(order.run or recipe.name, order.runs_dir, place.site)
     check_after(order.after, place.backend, order.again)
-    now, (ledger, troubles) = utc_now(), current_ledger(run_dir, order.dry_run)
-    progress = check_stages(recipe, run_dir, stages, ledger, order.again, order.after)
+    now, (ledger, troubles) = utc_now(), current_ledger(run_dir, order.dry_run, place.site)
+    progress = check_stages(recipe, run_dir, stages, ledger, order.again, order.after, place.backend)
     speeds = measured_images_per_second(ledger.records, place.hardware.device)
     cost = estimate(recipe, place.hardware, place.price, stages, progress.images_done, speeds)
     counts = "train" in recipe.budget.covers

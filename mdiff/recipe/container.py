@@ -11,11 +11,12 @@ class Container(Settings):
     """`[container]` of a site."""
 
     runtime: Literal["none", "pyxis", "apptainer"] = "none"
-    """How SLURM starts it: pyxis (srun --container-image) or apptainer (apptainer exec --nv)."""
+    """How SLURM starts it: pyxis (srun --container-image) or apptainer (apptainer exec --nv). Kubernetes needs none."""
     image: str = ""
-    """pyxis: a .sqsh file or REGISTRY#NAME:TAG; apptainer: a .sif file."""
+    """Kubernetes: what its nodes pull, best with its digest (NAME@sha256:...); pyxis: a .sqsh file or REGISTRY#NAME:TAG; apptainer: a
+    .sif file."""
     mounts: tuple[str, ...] = ()
-    """HOST or HOST:CONTAINER. The runs root and the data sets must be among them, under the same path."""
+    """SLURM: HOST or HOST:CONTAINER. The runs root and the data sets must be among them, under the same path."""
     workdir: str = ""
     python: str = "python3"
     """Interpreter in the image, with mdiff[train]."""
@@ -24,6 +25,4 @@ class Container(Settings):
     def _runtime_and_image_go_together(self) -> "Container":
         if self.runtime != "none" and not self.image:
             raise BadSettingError("image", '""', f'must name the image that runtime = "{self.runtime}" starts')
-        if self.runtime == "none" and self.image:
-            raise BadSettingError("runtime", '"none"', 'must be "pyxis" or "apptainer" when an image is named')
         return self

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from mdiff.errors import LaunchError
 from mdiff.recipe.container import Container
+from mdiff.recipe.kubernetes_settings import KubernetesSettings
 from mdiff.recipe.price import Price, Usd
 from mdiff.recipe.recipe import JobKind
 from mdiff.recipe.settings import Settings
@@ -19,6 +20,8 @@ class JobSpec(Settings):
 
     kind: JobKind
     run: str
+    name: str = ""
+    """Of the job, where its scheduler lets us choose it: Kubernetes."""
     run_dir: str
     """Absolute, as the job sees it."""
     stages: tuple[int, int] | None = None
@@ -46,6 +49,7 @@ class JobSpec(Settings):
     """The scheduler's id of a job that must have completed before."""
     container: Container = Container()
     slurm: SlurmSettings | None = None
+    kubernetes: KubernetesSettings | None = None
 
 
 class Submission(Settings):
@@ -64,7 +68,7 @@ class Submission(Settings):
     """Whether this kind of job counts against the limit ([budget] covers)."""
     over_budget_reason: str = ""
     scheduler_job: str = ""
-    """The scheduler's id of the job; empty until the scheduler has answered."""
+    """The scheduler's id of the job; empty until the scheduler has answered. On Kubernetes the job's name."""
     withdrawn: bool = False
     """The reservation did not hold, or the scheduler refused the job: nothing will run."""
     ended: bool = False

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from mdiff.errors import RecipeError
 from mdiff.recipe.container import Container
+from mdiff.recipe.kubernetes_settings import KubernetesSettings
 from mdiff.recipe.load import parse_settings
 from mdiff.recipe.price import PAPER_PRICE, Price
 from mdiff.recipe.settings import BadSettingError, Settings
@@ -38,13 +39,15 @@ class Site(Settings):
     hardware: Hardware = Hardware()
     price: Price | None = None
     runs_dir: str = ""
-    """Where run directories lie, as the job sees it. --runs-dir and MDIFF_RUNS come first; empty: ./runs."""
+    """Where run directories lie, as the job sees it. --runs-dir and MDIFF_RUNS come first; empty: ./runs. Jobs on Kubernetes write into
+    kubernetes.runs_mount, and what their cluster tells of them is kept here."""
     datasets: dict[str, str] = {}
     """Folder of each data set; one that is not named lies in ./data/<name>."""
     environment: dict[str, str] = {}
     """Variables of the job."""
     container: Container = Container()
     slurm: SlurmSettings = SlurmSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     grace_seconds: float = Field(default=120.0, gt=0)
     """How long a job that was asked to stop may take for its checkpoint."""
     max_attempts: int = Field(default=100, ge=1)
@@ -58,8 +61,18 @@ class Site(Settings):
             raise BadSettingError("price.read_on", "", "must be the date on which the price was read, such as 2026-11-20")
         return self
 
+    @model_validator(mode="after")
+    def _image_has_a_runtime(self) -> "Site":
+        container = self.container
+        if self.backend == "kubernetes" and container.runtime != "none":
+            raise BadSettingError("container.runtime", f'"{container.runtime}"', "is SLURM's; remove it: Kubernetes needs none")
+        if self.backend != "kubernetes" and container.runtime == "none" and container.image:
+            raise BadSettingError("container.runtime", '"none"', 'must be "pyxis" or "apptainer" when an image is named')
+        return self
+
     def dataset_folder(self, name: str) -> Path:
-        folder = self.datasets.get(name, f"/data/{name}" if self.backend == "kubernetes" else f"data/{name}")
+        mount = self.kubernetes.data_mount if self.backend == "kubernetes" else "data"
+        folder = self.datasets.get(name, f"{mount}/{name}")
         return Path(folder).expanduser().absolute()
 
 

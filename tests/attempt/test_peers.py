@@ -69,7 +69,7 @@ def test_job_is_given_time_to_notice_a_failed_peer_itself():
 
 
 def test_each_side_learns_of_the_others_failure(attempt):
-    leader, follower = watch_followers(attempt, TWO), watch_leader(attempt)
+    leader, follower = watch_followers(attempt, TWO), watch_leader(attempt, TWO)
     assert not leader._has_failed()
     assert not follower._has_failed()
     report_end(attempt, 1, "gpu-17", 1, "boom")

@@ -4,19 +4,23 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
 from kubernetes import client
 
+from mdiff.data.shapes.generate import ShapesSettings, generate
 from tests.kubernetes.control_plane import NAMESPACE, ControlPlane, missing
 from tests.kubernetes.kubelet import Kubelet
+from tests.kubernetes.training import LONG, SITE, Job, Trainer, make_claim
 from tests.waiting import wait_until
 
 FIRST_NUMBER = int(os.environ.get("MDIFF_TEST_NETWORK", "31"))
 """Two test runs on one machine at the same time need ports and networks of their own."""
 GROUP = ("kubeflow.org", "v1", NAMESPACE, "pytorchjobs")
 END_SECONDS = 60
+NUMBERS = count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,6 +61,37 @@ def kubelet(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactor
         yield kubelet
     finally:
         kubelet.stop()
+
+
+@pytest.fixture(scope="session")
+def dataset(admin: client.ApiClient, kubelet: Kubelet) -> Path:
+    """The data set on the volume of all data sets."""
+    make_claim(admin, "mdiff-data")
+    folder = kubelet.claim("mdiff-data") / "shapes"
+    generate(folder, ShapesSettings(images=400, shards=4))
+    return folder
+
+
+@pytest.fixture
+def user(control_plane: ControlPlane, admin: client.ApiClient, kubelet: Kubelet, dataset: Path, jobs: "Jobs", tmp_path: Path) -> Trainer:
+    return make_trainer(control_plane, admin, kubelet, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(
+    control_plane: ControlPlane, admin: client.ApiClient, kubelet: Kubelet, dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Job:
+    job = make_trainer(control_plane, admin, kubelet, tmp_path_factory.mktemp("home")).submit("1", LONG)
+    assert "Succeeded" in job.wait_for_end(), job.everything()
+    return job
+
+
+def make_trainer(control_plane: ControlPlane, admin: client.ApiClient, kubelet: Kubelet, home: Path) -> Trainer:
+    number = next(NUMBERS)
+    user = Trainer(home, control_plane.kubeconfig, admin, kubelet, claim=f"runs-{number}", run=f"shapes-{number}")
+    make_claim(admin, user.claim)
+    user.site(SITE.format(claim=user.claim))
+    return user
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ class PodLife:
         status = {
             "phase": phase, "podIP": self.address, "podIPs": [{"ip": self.address}], "hostIP": "127.0.0.1", "startTime": self._begun,
             "reason": reason or None,
-            "conditions": [_condition("PodScheduled", True), _condition("Initialized", True), _condition("Ready", ready)],
+            "conditions": [_condition("PodScheduled", True, self._begun), _condition("Initialized", True, self._begun), _condition("Ready", ready)],
             "containerStatuses": [{
                 "name": container.name, "image": container.image, "imageID": "", "ready": ready,
                 "restartCount": self._restarts, "state": {"waiting": None, "running": None, "terminated": None} | state,
@@ -184,8 +184,8 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _condition(kind: str, holds: bool) -> dict:
-    return {"type": kind, "status": str(holds), "lastTransitionTime": now()}
+def _condition(kind: str, holds: bool, since: str = "") -> dict:
+    return {"type": kind, "status": str(holds), "lastTransitionTime": since or now()}
 
 
 def _skipped(container: client.V1Container, when: str) -> dict:

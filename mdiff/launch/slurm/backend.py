@@ -102,6 +102,10 @@ class SlurmBackend:
             attempts=tuple(_attempt(job_id, number, start, submission.job) for number, start in enumerate(starts)),
         )
 
+    def catch_up(self, run_dir: RunDir, submission: Submission, ledger: Ledger) -> bool:
+        """The job writes into the run directory itself."""
+        return False
+
     def cancel(self, run_dir: RunDir, submission: Submission, ledger: Ledger, now: bool) -> str:
         job_id = _job_id(submission, ledger)
         job = read_job(job_id)

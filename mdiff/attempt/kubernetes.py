@@ -1,0 +1,174 @@
+"""What every pod of a PyTorchJob starts: `python -m mdiff.attempt.kubernetes`, the supervisor of this pod's node.
+
+Everything that it needs travels in the environment: a job that somebody applied by hand is held to the budget as well. The pod ends when
+its attempt ends, with an exit code that says whether the operator shall make it anew (restartPolicy ExitCode).
+"""
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from types import FrameType
+
+from mdiff.attempt import pre_stop
+from mdiff.attempt.admission import require_alone
+from mdiff.attempt.exit_codes import START_AGAIN
+from mdiff.attempt.follow import follow
+from mdiff.attempt.node import JOIN_SECONDS
+from mdiff.attempt.pod import Pod, attempts_of, job_variables, next_attempt, open_run_dir, pod_node, read_pod
+from mdiff.attempt.supervise import Rhythm, supervise
+from mdiff.attempt.tell import Telling, tell_books, tell_totals
+from mdiff.budget.ledger import Ledger, is_open, read_ledger
+from mdiff.budget.liveness import supervisor_is_alive
+from mdiff.budget.record import RESTARTED_REASONS, AttemptRecord
+from mdiff.budget.sync import Reading, write_readings
+from mdiff.errors import MdiffError, UsageError
+from mdiff.recipe.carried import SUBMISSION_ID, unpack
+from mdiff.recipe.job import Submission, read_submission
+from mdiff.recipe.load import frozen_differences, load_recipe, parse_settings
+from mdiff.recipe.recipe import Recipe
+from mdiff.run_dir import AttemptDir, RunDir, create_file
+from mdiff.units import utc_now, utc_stamp
+
+LOOK_SECONDS = 0.5
+
+
+def main() -> int:
+    """The exit code; a user's mistake is one line in the log."""
+    # The first process of a container ignores what it has no handler for.
+    signal.signal(signal.SIGTERM, _leave)
+    variables = dict(os.environ)
+    try:
+        pod = read_pod(variables)
+        now = utc_now()
+        told = unpack(variables, variables.get(SUBMISSION_ID) or _new_id(now), now.isoformat())
+        run_dir = open_run_dir(told.job)
+        os.environ.clear()
+        os.environ.update(job_variables(variables))
+        return lead(run_dir, told, pod, variables) if pod.index == 0 else join(run_dir, pod)
+    except MdiffError as error:
+        print(f"error: {error}", flush=True)
+        return error.exit_code
+
+
+def lead(run_dir: RunDir, told: Submission, pod: Pod, variables: Mapping[str, str]) -> int:
+    """Node 0: it keeps the books."""
+    submission = register(run_dir, told, pod, has_id=SUBMISSION_ID in variables)
+    ledger = read_ledger(run_dir)
+    require_alone(submission, ledger)
+    require_same_settings(run_dir, submission)
+    close_lost_jobs(run_dir, submission, ledger)
+    node = pod_node(pod, next_attempt(run_dir, pod), run_dir, submission)
+    attempt = run_dir.attempt(node.attempt)
+    pre_stop.note_attempt(attempt)
+    tell_books(run_dir, ledger)
+    with Telling(attempt, 0):
+        code = supervise(run_dir, submission, Rhythm(), node)
+    tell_totals(run_dir, submission)
+    return code
+
+
+def join(run_dir: RunDir, pod: Pod) -> int:
+    """The others: they wait for node 0."""
+    found = wait_for_attempt(run_dir, pod)
+    if found is None:
+        print(f"error: the master of job {pod.job} began no attempt within {JOIN_SECONDS} s", flush=True)
+        return START_AGAIN
+    attempt, record = found
+    submission = read_submission(run_dir, record.submission)
+    pre_stop.note_attempt(attempt)
+    with Telling(attempt, pod.index):
+        return follow(run_dir, submission, Rhythm(), pod_node(pod, attempt.name, run_dir, submission))
+
+
+def register(run_dir: RunDir, told: Submission, pod: Pod, has_id: bool) -> Submission:
+    """The submission in the run's books: made when its job starts for the first time, found again when it is started again.
+
+    A job that was applied by hand has no name of its own submission. It is the one that its books know under its job's name, as long as
+    that one may still be started again; otherwise somebody has applied it anew.
+    """
+    if not has_id:
+        ledger = read_ledger(run_dir)
+        for known in reversed(ledger.submissions):
+            if known.scheduler_job == pod.job and known.job == told.job and _may_go_on(known, ledger):
+                return known
+    submission = told.model_copy(update={"scheduler_job": pod.job})
+    create_file(run_dir.submission(submission.id), submission.model_dump_json(indent=2))
+    return read_submission(run_dir, submission.id)
+
+
+def require_same_settings(run_dir: RunDir, submission: Submission) -> None:
+    """
+    Raises:
+        UsageError: the run has begun with another model, other data or other stages.
+    """
+    if not run_dir.recipe.is_file():
+        return
+    recipe = parse_settings(Recipe, submission.recipe_toml, "the job's recipe")
+    differences = frozen_differences(load_recipe(str(run_dir.recipe)), recipe)
+    if differences:
+        raise UsageError(f"run {run_dir.name} has begun with other settings; submit under another --run NAME ({differences[0]})")
+
+
+def close_lost_jobs(run_dir: RunDir, submission: Submission, ledger: Ledger) -> None:
+    """Only one job trains a run at a time. Another one that was started and does not live was deleted: its reservation is free again."""
+    now = utc_now()
+    others = [job for job in ledger.submissions if job.id != submission.id and job.job.kind == "train"]
+    lost = [job for job in others if is_open(job, ledger.records_of(job.id), now)] if submission.job.kind == "train" else []
+    read_at = now.isoformat()
+    readings = [
+        Reading(submission=job.id, scheduler_job=job.scheduler_job, read_at=read_at, state="superseded", ended=True, has_accounting=False)
+        for job in lost
+    ]
+    if readings:
+        write_readings(run_dir, readings)
+
+
+def wait_for_attempt(run_dir: RunDir, pod: Pod) -> tuple[AttemptDir, AttemptRecord] | None:
+    """The first living attempt of this job that has no other pod in this one's place."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    while time.monotonic() < deadline:
+        for attempt in reversed(attempts_of(run_dir, pod.job)[-1:]):
+            record = _living(attempt)
+            if record and _takes_place(attempt, pod):
+                return attempt, record
+        time.sleep(LOOK_SECONDS)
+    return None
+
+
+def _living(attempt: AttemptDir) -> AttemptRecord | None:
+    try:
+        record = AttemptRecord.model_validate_json(attempt.record.read_bytes())
+    except OSError:
+        return None
+    return record if supervisor_is_alive(record, utc_now(), lambda _: None) else None
+
+
+def _takes_place(attempt: AttemptDir, pod: Pod) -> bool:
+    """False if another pod had this place: it has gone, and node 0 must end the attempt, for its job may not notice for long."""
+    place = attempt.node_joined(pod.index)
+    if create_file(place, pod.uid) or place.read_text() == pod.uid:
+        return True
+    attempt.node_lost(pod.index).touch()
+    return False
+
+
+def _may_go_on(submission: Submission, ledger: Ledger) -> bool:
+    records = ledger.records_of(submission.id)
+    return not submission.ended and (not records or records[-1].reason is None or records[-1].reason in RESTARTED_REASONS)
+
+
+def _new_id(now: datetime) -> str:
+    return f"{utc_stamp(now)}-{secrets.token_hex(2)}"
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Nothing has begun that would have to be saved."""
+    raise SystemExit(START_AGAIN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

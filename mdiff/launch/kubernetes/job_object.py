@@ -1,0 +1,57 @@
+"""What a PyTorchJob object says of itself: its state, and the submission that travels in it. Pure."""
+
+from datetime import datetime
+from typing import Any
+
+from mdiff.errors import LaunchError
+from mdiff.launch.kubernetes.names import QUEUE_LABEL
+from mdiff.launch.kubernetes.pod import CONTAINER
+from mdiff.recipe.carried import RECIPE, SUBMISSION, SUBMISSION_ID, unpack
+from mdiff.recipe.job import Submission
+from mdiff.recipe.kubernetes_settings import KubernetesSettings
+from mdiff.units import utc_stamp
+
+
+def conditions(job: dict[str, Any]) -> dict[str, str]:
+    """Type -> message of those that hold: Created, Running, Restarting, Suspended, Succeeded, Failed."""
+    return {each["type"]: each.get("message", "") for each in job.get("status", {}).get("conditions") or [] if each["status"] == "True"}
+
+
+def has_ended(job: dict[str, Any]) -> bool:
+    return bool({"Succeeded", "Failed"} & set(conditions(job)))
+
+
+def is_being_deleted(job: dict[str, Any]) -> bool:
+    return "deletionTimestamp" in job["metadata"]
+
+
+def queue_of(job: dict[str, Any]) -> str:
+    return job["metadata"].get("labels", {}).get(QUEUE_LABEL, "")
+
+
+def id_of(job: dict[str, Any]) -> str:
+    """Name of its submission. A job that was applied by hand has none; it gets one that is the same wherever it is read."""
+    metadata = job["metadata"]
+    created = datetime.fromisoformat(metadata["creationTimestamp"])
+    return _variables(job).get(SUBMISSION_ID) or f"{utc_stamp(created)}-{metadata['uid'][:4]}"
+
+
+def submission_of(job: dict[str, Any], settings: KubernetesSettings) -> Submission | None:
+    """The submission that the job carries; None where it carries none, or one of another version.
+
+    Args:
+        settings: how its cluster is reached from here.
+    """
+    variables = {name: value.replace("$$(", "$(") for name, value in _variables(job).items() if name in (SUBMISSION, RECIPE)}
+    try:
+        told = unpack(variables, id_of(job), job["metadata"]["creationTimestamp"])
+    except LaunchError:
+        return None
+    spec = told.job.model_copy(update={"kubernetes": settings})
+    return told.model_copy(update={"scheduler_job": job["metadata"]["name"], "job": spec})
+
+
+def _variables(job: dict[str, Any]) -> dict[str, str]:
+    containers = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"]
+    ours: dict[str, Any] = next((each for each in containers if each["name"] == CONTAINER), {})
+    return {each["name"]: each["value"] for each in ours.get("env") or [] if "value" in each}
