@@ -46,6 +46,10 @@ clean:
 golden:
     MDIFF_WRITE_GOLDEN=1 {{ python }} -m pytest -q tests/launch/test_sbatch.py
 
+# Rewrite the job in deploy/pytorchjob.yaml as a dry run prints it
+manifests:
+    MDIFF_WRITE_GOLDEN=1 {{ python }} -m pytest -q tests/launch/test_deploy.py
+
 # Write tests/bench/RESULTS.md from the rows of all benchmarks
 results:
     {{ python }} -m tests.bench.results_page

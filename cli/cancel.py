@@ -22,6 +22,5 @@ def cancel(run: RunOption = "", now: NowOption = False, runs_dir: RunsDirOption 
     from mdiff.launch.cancel import cancel_job
 
     run_dir = chosen_run(run, runs_dir, site)
-    typer.echo(f"{run_dir.name}: {'killing its job' if now else 'asking its job to save its work and leave'} ...", err=True)
-    typer.echo(f"{run_dir.name}: {cancel_job(run_dir, now)}")
+    typer.echo(f"{run_dir.name}: {cancel_job(run_dir, now, tell=lambda text: typer.echo(text, err=True))}")
     typer.echo(f"Next: mdiff status --run {run_dir.name}", err=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdiff.budget.policy import amount_text
+from mdiff.launch.kubernetes.pod import DEFAULT_IMAGE
 from mdiff.units import SECONDS_PER_HOUR, count_text, duration_text, usd_text
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ def _where(plan: "Plan") -> str:
     parts = [str(plan.place)]
     if slurm and slurm.partition:
         parts.append(f"partition {slurm.partition}")
-    if container.image:
-        parts.append(f"image {container.image}")
+    if plan.job.kubernetes and plan.job.kubernetes.namespace:
+        parts.append(f"namespace {plan.job.kubernetes.namespace}")
+    if container.image or plan.job.kubernetes:
+        parts.append(f"image {container.image or DEFAULT_IMAGE}")
     if plan.job.after:
         parts.append(f"after job {plan.job.after}")
     return ", ".join(parts)

@@ -36,9 +36,7 @@ AgainOption = Annotated[
 ]
 DryRunOption = Annotated[
     bool,
-    typer.Option(
-        "--dry-run", help="Print what would be started, and write nothing; --dry-run=server also lets the Kubernetes API check it."
-    ),
+    typer.Option("--dry-run", help="Print what would be started, and write nothing; --dry-run=server lets Kubernetes check it, too."),
 ]
 SERVER_DRY_RUN = "--dry-run-server"
 ServerDryRunOption = Annotated[bool, typer.Option(SERVER_DRY_RUN, hidden=True)]
@@ -92,9 +90,9 @@ def submit(
     plan = plan_submission(order)
     _show(plan)
     if order.dry_run:
+        verdict = plan.try_out() if dry_run_server else ""
         typer.echo(plan.submission.model_dump_json(indent=2) if as_json else plan.render())
-        if dry_run_server:
-            typer.echo(plan.try_out(), err=True)
+        typer.echo(verdict, nl=bool(verdict), err=True)
         return
     _confirm(yes)
     _tell(submit_plan(plan), as_json)

@@ -65,7 +65,7 @@ def lead(run_dir: RunDir, told: Submission, pod: Pod, variables: Mapping[str, st
     attempt = run_dir.attempt(node.attempt)
     pre_stop.note_attempt(attempt)
     tell_books(run_dir, ledger)
-    with Telling(attempt, 0):
+    with Telling(attempt, 0, submission.id):
         code = supervise(run_dir, submission, Rhythm(), node)
     tell_totals(run_dir, submission)
     return code
@@ -80,7 +80,7 @@ def join(run_dir: RunDir, pod: Pod) -> int:
     attempt, record = found
     submission = read_submission(run_dir, record.submission)
     pre_stop.note_attempt(attempt)
-    with Telling(attempt, pod.index):
+    with Telling(attempt, pod.index, submission.id):
         return follow(run_dir, submission, Rhythm(), pod_node(pod, attempt.name, run_dir, submission))
 
 

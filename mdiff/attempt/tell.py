@@ -36,6 +36,8 @@ class Bulletin(Settings):
     attempt: str
     node: int = 0
     """Who speaks; the lines that follow are that node's."""
+    submission: str = ""
+    """As the job's own books call it; told once, at the beginning."""
     record: AttemptRecord | None = None
     progress: Progress | None = None
     is_last: bool = False
@@ -82,8 +84,10 @@ class LogCopy:
 class Telling:
     """Speaks from `with` to its end, in a thread: the supervisor itself must never wait for a log that nobody takes."""
 
-    def __init__(self, attempt: AttemptDir, node: int, output: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._attempt, self._node = attempt, node
+    def __init__(
+        self, attempt: AttemptDir, node: int, submission: str, output: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._attempt, self._node, self._submission = attempt, node, submission
         self._output = output or sys.stdout
         self._clock = clock
         self._log = LogCopy(attempt.log_of(node), self._output)
@@ -93,7 +97,7 @@ class Telling:
         self._thread = threading.Thread(target=self._speak, name="telling", daemon=True)
 
     def __enter__(self) -> "Telling":
-        self.say(Bulletin(attempt=self._attempt.name, node=self._node))
+        self.say(Bulletin(attempt=self._attempt.name, node=self._node, submission=self._submission))
         self._thread.start()
         return self
 

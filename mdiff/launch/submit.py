@@ -92,9 +92,7 @@ class Plan:
             LaunchError: it refuses.
         """
         if not isinstance(self.backend, KubernetesBackend):
-            raise UsageError(
-                f"--dry-run=server: only Kubernetes checks what it is shown, and this is {self.place.backend}; --dry-run alone"
-            )
+            raise UsageError(f"--dry-run=server: {self.place.backend} has no server that would check it; take --dry-run")
         return self.backend.try_out(self.submission)
 
 

@@ -257,8 +257,3 @@ def test_run_directory_that_cannot_be_written_is_a_failure(mdiff, home):
     (home / "file").touch()
     found = findings(mdiff, "doctor --runs-dir file/runs", code=4)
     assert found["run directory"]["detail"] == f"run directory {home}/file/runs cannot be written: Not a directory"
-
-
-def test_kubernetes_is_not_built_yet(mdiff):
-    result = mdiff("doctor --backend kubernetes")
-    assert (result.code, result.err.startswith("error: not built yet: mdiff doctor for kubernetes")) == (4, True)

@@ -145,9 +145,12 @@ def test_file_that_is_there_is_kept_unless_forced(mdiff, cluster, site_file):
     ("line", "code", "message"),
     [
         (f"{INIT} --partition cpu", 2, "--partition cpu: no such partition with GPUs; this cluster has: h100, a100"),
-        ("site init --backend kubernetes", 4, "not built yet: jobs on kubernetes"),
         ("site init --backend moon", 2, "--backend moon: must be local, slurm or kubernetes"),
         ("site init --backend local --partition h100", 2, "--partition: only with --backend slurm"),
+        ("site init --backend local --nodes 2", 2, "--nodes: only with --backend slurm or kubernetes"),
+        ("site init --backend kubernetes --account vision", 2, "--account: only with --backend slurm"),
+        (f"{INIT} --queue gpu", 2, "--queue: only with --backend kubernetes"),
+        (f"{INIT} --image mdiff", 2, "--image: only with --backend kubernetes"),
         ("site show --site none.toml", 2, "--site: cannot read none.toml"),
     ],
 )

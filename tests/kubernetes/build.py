@@ -63,7 +63,11 @@ CONTROLLERS = Tool(
     HERE / "controllers", "k8s.io/kubernetes/cmd/kube-controller-manager", "k8s.io/kubernetes",
     asset="kube-controller-manager", version_variables="k8s.io/component-base/version",
 )  # fmt: skip
-TOOLS = (ETCD, OPERATOR, APISERVER, CONTROLLERS)
+KUBECTL = Tool(
+    HERE / "kubectl", "k8s.io/kubernetes/cmd/kubectl", "k8s.io/kubernetes",
+    asset="kubectl", version_variables="k8s.io/component-base/version",
+)  # fmt: skip
+TOOLS = (ETCD, OPERATOR, APISERVER, CONTROLLERS, KUBECTL)
 
 
 def cache() -> Path:

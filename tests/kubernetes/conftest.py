@@ -8,7 +8,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from kubernetes import client
+import yaml
+from kubernetes import client, utils
 
 from mdiff.data.shapes.generate import ShapesSettings, generate
 from tests.kubernetes.control_plane import NAMESPACE, ControlPlane, missing
@@ -20,6 +21,7 @@ FIRST_NUMBER = int(os.environ.get("MDIFF_TEST_NETWORK", "31"))
 """Two test runs on one machine at the same time need ports and networks of their own."""
 GROUP = ("kubeflow.org", "v1", NAMESPACE, "pytorchjobs")
 END_SECONDS = 60
+RBAC = Path(__file__).parent.parent.parent / "deploy/rbac.yaml"
 NUMBERS = count(1)
 
 
@@ -72,14 +74,31 @@ def dataset(admin: client.ApiClient, kubelet: Kubelet) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def member(admin: client.ApiClient) -> None:
+    """The rights of deploy/rbac.yaml, and no others, for the user of that name."""
+    for document in yaml.safe_load_all(RBAC.read_text()):
+        document["metadata"]["namespace"] = NAMESPACE
+        if document["kind"] == "RoleBinding":
+            document["subjects"] = [{"kind": "User", "name": "member", "apiGroup": "rbac.authorization.k8s.io"}]
+        utils.create_from_dict(admin, document)
+
+
 @pytest.fixture
-def user(control_plane: ControlPlane, admin: client.ApiClient, kubelet: Kubelet, dataset: Path, jobs: "Jobs", tmp_path: Path) -> Trainer:
+def user(
+    control_plane: ControlPlane, admin: client.ApiClient, kubelet: Kubelet, dataset: Path, member: None, jobs: "Jobs", tmp_path: Path
+) -> Trainer:
     return make_trainer(control_plane, admin, kubelet, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def uninterrupted(
-    control_plane: ControlPlane, admin: client.ApiClient, kubelet: Kubelet, dataset: Path, tmp_path_factory: pytest.TempPathFactory
+    control_plane: ControlPlane,
+    admin: client.ApiClient,
+    kubelet: Kubelet,
+    dataset: Path,
+    member: None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Job:
     job = make_trainer(control_plane, admin, kubelet, tmp_path_factory.mktemp("home")).submit("1", LONG)
     assert "Succeeded" in job.wait_for_end(), job.everything()

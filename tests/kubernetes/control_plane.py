@@ -42,8 +42,11 @@ DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLis
 """The answer that controllers read: all kinds in one document."""
 WEBHOOK_SECRET = "training-operator-webhook-cert"
 OPERATOR_USER = "system:serviceaccount:kubeflow:training-operator"
-TOKENS = {"admin": "admin,system:masters", "limited": "limited", "operator": OPERATOR_USER, "controllers": "controllers,system:masters"}
-"""Name of a token -> the user and the groups that it stands for."""
+TOKENS = {
+    "admin": "admin,system:masters", "limited": "limited", "member": "member", "operator": OPERATOR_USER, "controllers": "controllers,system:masters",
+}  # fmt: skip
+"""Name of a token -> the user and the groups that it stands for. `limited` has no right at all, `member` those of deploy/rbac.yaml once
+a test has granted them."""
 
 
 def missing() -> str:
@@ -204,7 +207,7 @@ class ControlPlane:
         return f"token-of-{name}-{self.number}"
 
     def _write_kubeconfig(self) -> None:
-        for name, users in {"": ("admin", "limited"), "-operator": ("operator",), "-controllers": ("controllers",)}.items():
+        for name, users in {"": ("admin", "limited", "member"), "-operator": ("operator",), "-controllers": ("controllers",)}.items():
             path = self.root / f"kubeconfig{name}"
             path.write_text(yaml.safe_dump(self._kubeconfig(users)))
             path.chmod(0o600)

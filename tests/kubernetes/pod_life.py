@@ -12,12 +12,15 @@ from pathlib import Path
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
+from tests.kubernetes import log_file
 from tests.kubernetes.pod_spec import ConfigError, PodReader
 from tests.kubernetes.sandbox import Bridge, Sandbox
 
 TRY_AGAIN_SECONDS = 1.0
 SERVER_AWAY_SECONDS = 60.0
 """How long a report is tried while the API server is away."""
+MESSAGE_CHARACTERS = 2048
+"""Of the end of its log, that Kubernetes keeps of a container that failed."""
 AFTER_PRE_STOP_SECONDS = 2.0
 """What a real kubelet still grants after the signal when the hook has used up the grace time."""
 
@@ -145,6 +148,8 @@ class PodLife:
         code = sandbox.exit_code if sandbox and self._started_at else 137
         phase = "Succeeded" if code == 0 and not (self._order and self._order.reason) else "Failed"
         state = {"exitCode": code, "reason": "Error" if code else "Completed", "startedAt": self._started_at or None, "finishedAt": now()}
+        if code and self.pod.spec.containers[0].termination_message_policy == "FallbackToLogsOnError":
+            state["message"] = log_file.text(self.log)[-MESSAGE_CHARACTERS:]
         self._report(phase, {"terminated": state}, reason=self._order.reason if self._order else "")
 
     def _report(self, phase: str, state: dict, ready: bool = False, reason: str = "") -> None:

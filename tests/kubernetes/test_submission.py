@@ -1,7 +1,9 @@
 """What stands between a command and a job: names, rights, quotas, a server that is away. And jobs that somebody applied by hand."""
 
 import json
+import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import yaml
 from kubernetes import client
 
 from tests.kubernetes.control_plane import NAMESPACE, ControlPlane
-from tests.kubernetes.training import LONG, MODEL, QUICK, SITE, Job, Trainer, pod_seconds
+from tests.kubernetes.training import LONG, QUICK, SITE, Job, Trainer, pod_seconds
 from tests.waiting import wait_until
 
 CRD = "pytorchjobs.kubeflow.org"
@@ -70,7 +72,7 @@ def test_deleted_job_leaves_its_name_and_an_ended_one_keeps_it(user: Trainer):
 
 
 def test_user_without_the_right_is_told_so_in_the_servers_words(user: Trainer, control_plane: ControlPlane):
-    user.site(SITE.format(claim=user.claim).replace("[kubernetes]", '[kubernetes]\ncontext = "limited"'))
+    user.site(SITE.format(claim=user.claim).replace('"member"', '"limited"'))
     message = refused(user)
     assert 'User "limited" cannot list resource "pytorchjobs"' in message
     assert "deploy/rbac.yaml" in message
@@ -98,8 +100,11 @@ def test_quota_on_gpus_shows_as_what_the_job_waits_for(user: Trainer, admin: cli
     try:
         wait_until(lambda: core.read_namespaced_resource_quota("no-gpus", NAMESPACE).status.hard, 60, "the quota is not counted")
         job = user.submit("1", QUICK)
-        job.wait(lambda: "exceeded quota" in job.status["detail"], 30, "quota is not told")
+        job.wait(lambda: "a quota, perhaps" in job.status["detail"], 30, "that there are no pods is not told")
         assert job.status["state"] == "PENDING"
+        admin_site = user.site(SITE.format(claim=user.claim).replace('"member"', '"admin"'))
+        as_admin = json.loads(user.mdiff("status", "--run", user.run, "--json", "--site", str(admin_site)).stdout)
+        assert as_admin["job"] == job.name
     finally:
         core.delete_namespaced_resource_quota("no-gpus", NAMESPACE)
 
@@ -193,8 +198,8 @@ def test_job_that_was_applied_by_hand_is_admitted_metered_and_found_by_others(us
 
 
 def test_bare_apply_that_does_not_fit_the_budget_is_refused_in_the_pod(user: Trainer):
-    manifest = user.mdiff(*user.order("1", (*QUICK, "budget.limit_usd=1000")), "--dry-run", "--usd-per-gpu-hour", "1e7").stdout
-    dear = manifest.replace('"reservation_usd": "', '"reservation_usd": "9')
+    manifest = user.mdiff(*user.order("1", QUICK), "--dry-run").stdout
+    dear = re.sub('"limit_usd": "[^"]*"', '"limit_usd": "5"', re.sub('"reservation_usd": "[^"]*"', '"reservation_usd": "6"', manifest))
     user.kubectl("apply", "-f", "-", stdin=dear)
     job = Job(user, f"{user.run}-stage-1")
     assert "Failed" in job.wait_for_end(), job.everything()
@@ -217,10 +222,13 @@ def test_bare_apply_of_another_recipe_into_a_run_is_refused_in_the_pod(user: Tra
 
 
 def test_crash_of_the_job_is_not_tried_again(user: Trainer):
-    job = user.submit("1", (*MODEL, "stages[0].steps=9", "stages[0].batch_size=8", "stages[0].micro_batch_size=3"))
+    job = user.submit("1", LONG)
+    job.wait_for_step(5)
+    subprocess.run(["pkill", "--signal", "KILL", "--newest", "--full", f"mdiff.train .* /runs/{user.run} "], check=True)
     assert "Failed" in job.wait_for_end(), job.everything()
     assert job.reasons == ["failed"]
     assert job.status["state"] == "FAILED"
+    assert "SIGKILL" in job.status["detail"] or "exit code" in job.status["detail"] or "Error" in job.status["detail"]
 
 
 def test_time_that_pods_wait_for_each_other_is_billed(user: Trainer):

@@ -1,7 +1,6 @@
 """A user who trains on the cluster, and what the tests ask about the jobs. Only site file and recipe differ from production."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +31,7 @@ read_on = "2026-11-20"
 image = "local"
 
 [kubernetes]
+context = "member"
 runs_claim = "{claim}"
 shared_memory = "1Gi"
 
@@ -71,11 +71,6 @@ class Trainer(User):
     def order(self, stages: str, settings: tuple[str, ...]) -> list[str]:
         sets = [word for setting in settings for word in ("--set", setting)]
         return ["submit", "--stage", stages, "--recipe", "shapes", "--backend", "kubernetes", "--run", self.run, *sets]
-
-    def kubectl(self, *words: str, check: bool = True, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        result = subprocess.run(["kubectl", *words], env=self.environment, input=stdin, capture_output=True, text=True, timeout=60)
-        assert not check or result.returncode == 0, f"kubectl {' '.join(words)}: {result.returncode}\n{result.stdout}\n{result.stderr}"
-        return result
 
 
 @dataclass(frozen=True)

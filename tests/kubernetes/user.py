@@ -6,6 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.kubernetes.build import KUBECTL, program
+
+ROOT = Path(__file__).parent.parent.parent
 MDIFF = [sys.executable, "-c", "from mdiff_cli.main import main; main()"]
 
 
@@ -28,8 +31,15 @@ class User:
         return path
 
     def mdiff(self, *words: str, check: bool = True, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        return self._run([*MDIFF, *words], self.home, check, stdin)
+
+    def kubectl(self, *words: str, check: bool = True, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """In the project's folder."""
+        return self._run([str(program(KUBECTL)), *words], ROOT, check, stdin)
+
+    def _run(self, words: list[str], folder: Path, check: bool, stdin: str) -> "subprocess.CompletedProcess[str]":
         result = subprocess.run(
-            [*MDIFF, *words], cwd=self.home, env=self.environment, input=stdin, capture_output=True, text=True, timeout=180, check=False
+            words, cwd=folder, env=self.environment, input=stdin, capture_output=True, text=True, timeout=180, check=False
         )
-        assert not check or result.returncode == 0, f"mdiff {' '.join(words)}: {result.returncode}\n{result.stdout}\n{result.stderr}"
+        assert not check or result.returncode == 0, f"{' '.join(words)}: {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result

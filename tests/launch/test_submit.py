@@ -26,7 +26,7 @@ DEAR = {"usd_per_gpu_hour": Decimal("1e6")}
         ("2", DEAR, UsageError),
         ("1", DEAR | {"backend": "slurm"}, BudgetExceededError),
         ("1", {"backend": "slurm"}, DataError),
-        ("1", {"backend": "kubernetes", "dry_run": True}, LaunchError),
+        ("1", {"backend": "kubernetes"}, LaunchError),
         ("1", DEAR, BudgetExceededError),
         ("1", {}, DataError),
     ],

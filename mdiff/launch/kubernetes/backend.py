@@ -11,7 +11,7 @@ from mdiff.launch.kubernetes.account import attempts_told, may_lack, merge_uses
 from mdiff.launch.kubernetes.connection import Cluster, open_cluster
 from mdiff.launch.kubernetes.job_object import conditions, has_ended, id_of
 from mdiff.launch.kubernetes.manifest import manifest_text, named, pytorch_job
-from mdiff.launch.kubernetes.mirror import last_words, mirror_logs
+from mdiff.launch.kubernetes.mirror import mirror_logs
 from mdiff.launch.kubernetes.names import JOB_LABEL, first_name, numbered_name
 from mdiff.launch.kubernetes.pods import PodFacts, pod_facts
 from mdiff.launch.kubernetes.refusals import RefusedError
@@ -91,9 +91,6 @@ class KubernetesBackend:
         cluster = open_cluster(_settings(submission.job))
         _, pods = _read(cluster, submission)
         return mirror_logs(cluster.log, run_dir, submission, pods)
-
-    def why_it_never_began(self, run_dir: RunDir, submission: Submission) -> str:
-        return last_words(run_dir, submission)
 
     def cancel(
         self, run_dir: RunDir, submission: Submission, ledger: Ledger, now: bool, sleep: Callable[[float], None] = time.sleep

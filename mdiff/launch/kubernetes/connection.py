@@ -166,6 +166,7 @@ def open_cluster(settings: KubernetesSettings) -> Cluster:
     """
     from kubernetes import client, config
     from kubernetes.config.config_exception import ConfigException
+    from yaml import YAMLError
 
     configuration = client.Configuration()
     # Patience is ours: the client's own would fill the terminal with warnings.
@@ -174,6 +175,8 @@ def open_cluster(settings: KubernetesSettings) -> Cluster:
         contexts, current = config.list_kube_config_contexts()
     except ConfigException as error:
         return _in_pod(configuration, settings, error)
+    except (YAMLError, TypeError, AttributeError, OSError) as error:
+        raise LaunchError(f"the kubeconfig cannot be read: {' '.join(str(error).split())}; check it with: kubectl config view") from error
     names = [context["name"] for context in contexts]
     name = settings.context or current["name"]
     if name not in names:

@@ -36,8 +36,6 @@ class LogPlace(Settings):
     attempt: str = ""
     node: int = 0
     is_over: bool = False
-    tail: str = ""
-    """The last line that was said before any attempt began: mostly why none did."""
 
 
 class Mirror(Settings):
@@ -80,12 +78,6 @@ def read_mirror(path: Path) -> Mirror:
         return Mirror()
 
 
-def last_words(run_dir: RunDir, submission: Submission) -> str:
-    """What a pod said that ended before any attempt began."""
-    mirror = read_mirror(run_dir.scheduler_files(submission.id) / "logs.json")
-    return next((place.tail for place in reversed(mirror.pods.values()) if place.tail and not place.attempt), "")
-
-
 def _new_lines(log: str, place: LogPlace) -> Iterator[tuple[str, str]]:
     """(time, text) of the lines that have not been read yet."""
     num_same = 0
@@ -106,12 +98,11 @@ def _take(
         bulletin = read_bulletin(text)
         if bulletin is None:
             said.append(text)
-            place = place if place.attempt else place.model_copy(update={"tail": text})
             continue
         if not place.attempt and not bulletin.is_last:
             place = place.model_copy(update={"attempt": bulletin.attempt, "node": bulletin.node})
-        if bulletin.record and not bulletin.is_last:
-            mirror = mirror.model_copy(update={"submission": bulletin.record.submission})
+        if bulletin.submission:
+            mirror = mirror.model_copy(update={"submission": bulletin.submission})
         keep_bulletin(run_dir, submission, bulletin, mirror.submission)
     if said and place.attempt:
         _append(run_dir.attempt(place.attempt).log_of(place.node), said)

@@ -30,6 +30,8 @@ class PodFacts:
     exit_code: int | None
     reason: str
     """Why it failed, in Kubernetes' word: Evicted, DeadlineExceeded, OOMKilled."""
+    last_words: str
+    """The error that its log ends with, if it failed."""
     waiting: str
     """Why it does not run yet, for people."""
 
@@ -52,6 +54,7 @@ def pod_facts(pod: dict[str, Any], gpu_resource: str) -> PodFacts:
         held_to=_ended_at(pod, ended) if phase in FINAL_PHASES else "",
         exit_code=last.get("exitCode"),
         reason=status.get("reason") or last.get("reason", ""),
+        last_words=_last_words(last),
         waiting=_waiting(status, phase),
     )
 
@@ -81,6 +84,12 @@ def _ended_at(pod: dict[str, Any], ended: list[dict[str, Any]]) -> str:
     times = [each["finishedAt"] for each in ended if each.get("finishedAt")]
     conditions = [each["lastTransitionTime"] for each in pod["status"].get("conditions") or [] if each.get("lastTransitionTime")]
     return max(times, default="") or max(conditions, default="")
+
+
+def _last_words(terminated: dict[str, Any]) -> str:
+    """Out of the end of the log, which Kubernetes keeps with terminationMessagePolicy FallbackToLogsOnError."""
+    lines = terminated.get("message", "").splitlines() if terminated.get("exitCode") else []
+    return next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
 
 
 def _waiting(status: dict[str, Any], phase: str) -> str:

@@ -27,13 +27,13 @@ def job_look(job: dict[str, Any] | None, pods: Sequence[PodFacts], newest: Attem
     if "Suspended" in holds:
         queue = queue_of(job)
         return Look(JobState.PENDING, f"waiting in queue {queue}") if queue else Look(JobState.SUSPENDED, "spec.runPolicy.suspend is true")
-    return _by_pods(pods, holds, events)
+    return _by_pods(job["metadata"]["name"], pods, holds, events)
 
 
-def _by_pods(pods: Sequence[PodFacts], holds: dict[str, str], events: Sequence[str]) -> Look:
+def _by_pods(name: str, pods: Sequence[PodFacts], holds: dict[str, str], events: Sequence[str]) -> Look:
     if not pods:
-        why = f": {events[-1]}" if events else ""
-        return Look(JobState.PENDING, f"its pods have not been created{why}")
+        why = events[-1] if events else f"a quota, perhaps; see kubectl describe pytorchjob {name}"
+        return Look(JobState.PENDING, f"its pods have not been created: {why}")
     if any(pod.is_leaving for pod in pods):
         return Look(JobState.STOPPING, "pods are being ended; they save their work before")
     waiting = [f"{pod.name} {pod.waiting}" for pod in pods if pod.phase == "Pending"]
@@ -48,8 +48,8 @@ def _ended(holds: dict[str, str], newest: AttemptRecord | None, pods: Sequence[P
         return Look(STATE_AFTER[newest.reason])
     if "Succeeded" in holds:
         return Look(JobState.COMPLETED)
-    failed = [pod for pod in pods if pod.phase == "Failed"]
-    codes = ", ".join(f"{pod.name}: {pod.reason or 'failed'}, exit code {pod.exit_code}" for pod in failed if pod.exit_code is not None)
+    failed = [pod for pod in pods if pod.phase == "Failed" and pod.exit_code is not None]
+    codes = ", ".join(f"{pod.name}: {pod.last_words or f'{pod.reason}, exit code {pod.exit_code}'}" for pod in failed)
     return Look(JobState.FAILED, codes or holds["Failed"])
 
 

@@ -110,10 +110,12 @@ def read_contexts() -> tuple[list[str], str]:
     """Names of the kubeconfig's contexts, and which of them is the current one; none where there is no kubeconfig."""
     from kubernetes import config
     from kubernetes.config.config_exception import ConfigException
+    from yaml import YAMLError
 
     try:
         contexts, current = config.list_kube_config_contexts()
-    except ConfigException:
+    except (ConfigException, YAMLError, TypeError, AttributeError, OSError):
+        # Whoever opens the cluster says what is wrong with it.
         return [], ""
     return [context["name"] for context in contexts], current["name"]
 
