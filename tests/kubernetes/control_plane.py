@@ -28,7 +28,7 @@ from kubernetes import client, config, utils
 from tests.kubernetes import build
 from tests.waiting import holds
 
-PROGRAMS = ("openssl", "unshare", "mount", "ip", "nsenter", "setpriv", "chroot")
+PROGRAMS = ("openssl", "unshare", "mount", "ip", "nsenter", "setpriv", "chroot", "pkill")
 NAMESPACE = "default"
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,20 +16,21 @@ from tests.kubernetes.user import ROOT, User
 from tests.waiting import wait_until
 
 JOB = "microdit-xl-stage-1"
-TEAM = "team"
+NUMBERS = count(1)
 
 
 @pytest.fixture
 def team(control_plane: ControlPlane, admin: client.ApiClient, kubelet: Kubelet, tmp_path: Path) -> Iterator[User]:
-    core = client.CoreV1Api(admin)
-    core.create_namespace({"metadata": {"name": TEAM}})
+    core, namespace = client.CoreV1Api(admin), f"team-{next(NUMBERS)}"
+    core.create_namespace({"metadata": {"name": namespace}})
     config = tmp_path / "kubeconfig"
-    config.write_text(control_plane.kubeconfig.read_text().replace("namespace: default", f"namespace: {TEAM}"))
+    config.write_text(control_plane.kubeconfig.read_text().replace("namespace: default", f"namespace: {namespace}"))
     yield User(tmp_path, config)
     kubelet.absent_images.discard(DEFAULT_IMAGE)
-    core.delete_namespace(TEAM)
-    core.delete_collection_namespaced_pod(TEAM, grace_period_seconds=0)
-    wait_until(lambda: TEAM not in [each.metadata.name for each in core.list_namespace().items], 90, "the namespace does not go")
+    # Its claims stay: there is no controller that would free them. So each test has a namespace of its own.
+    client.CustomObjectsApi(admin).delete_collection_namespaced_custom_object("kubeflow.org", "v1", namespace, "pytorchjobs")
+    core.delete_collection_namespaced_pod(namespace, grace_period_seconds=0)
+    wait_until(lambda: not core.list_namespaced_pod(namespace).items, 60, "pods do not end")
 
 
 def read(user: User, what: str) -> dict:
@@ -73,7 +75,8 @@ def test_data_job_fills_the_volume_that_jobs_read_and_may_run_again(team: User, 
         team.kubectl("apply", "-f", "-", stdin=small)
         wait_until(lambda: read(team, "job mdiff-fill-data")["status"].get("succeeded"), 90, "the job does not end")
         team.kubectl("delete", "job", "mdiff-fill-data")
-    assert (kubelet.claim("mdiff-data", TEAM) / "shapes/captions/manifest.json").is_file()
+    namespace = read(team, "pvc mdiff-data")["metadata"]["namespace"]
+    assert (kubelet.claim("mdiff-data", namespace) / "shapes/captions/manifest.json").is_file()
 
 
 @pytest.mark.parametrize("path", ["deploy/rbac.yaml", "deploy/fill-data.yaml"])

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +13,7 @@ import yaml
 from kubernetes import client
 
 from tests.kubernetes.control_plane import NAMESPACE, ControlPlane
-from tests.kubernetes.training import LONG, QUICK, SITE, Job, Trainer, pod_seconds
+from tests.kubernetes.training import LONG, LONG_STEPS, QUICK, SITE, Job, Trainer, pod_seconds
 from tests.waiting import wait_until
 
 CRD = "pytorchjobs.kubeflow.org"
@@ -135,16 +134,18 @@ def test_unreachable_server_is_one_line(user: Trainer, control_plane: ControlPla
 def test_server_that_restarts_is_waited_for(user: Trainer, control_plane: ControlPlane):
     job = user.submit("1", LONG)
     job.wait_for_step(5)
-    control_plane.stop_program("apiserver", signal.SIGKILL)
-    back = threading.Timer(3, control_plane.start_apiserver)
-    back.start()
-    try:
-        assert job.status["state"] == "RUNNING"
-    finally:
-        back.join()
-    followed = user.mdiff("status", "--watch", "--run", user.run)
-    assert "Traceback" not in followed.stderr
-    assert "Succeeded" in job.wait_for_end(), job.everything()
+    with user.begin("status", "--watch", "--run", user.run) as watching, user.begin("logs", "-f", "--run", user.run) as following:
+        time.sleep(3)
+        control_plane.stop_program("apiserver", signal.SIGKILL)
+        time.sleep(3)
+        control_plane.start_apiserver()
+        watched, told = watching.communicate(timeout=120)
+        followed, complaint = following.communicate(timeout=120)
+    assert (watching.returncode, following.returncode) == (0, 0), told + complaint
+    assert "Traceback" not in told + complaint
+    assert "COMPLETED" in watched
+    steps = [line for line in followed.splitlines() if f"/{LONG_STEPS} " in line]
+    assert [line.split()[4] for line in steps] == [f"{step}/{LONG_STEPS}" for step in range(1, LONG_STEPS + 1)], "each line once"
     assert job.reasons == ["completed"]
 
 

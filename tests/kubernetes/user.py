@@ -33,6 +33,12 @@ class User:
     def mdiff(self, *words: str, check: bool = True, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         return self._run([*MDIFF, *words], self.home, check, stdin)
 
+    def begin(self, *words: str) -> "subprocess.Popen[str]":
+        """A command that goes on while the test does something else."""
+        return subprocess.Popen(
+            [*MDIFF, *words], cwd=self.home, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
     def kubectl(self, *words: str, check: bool = True, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """In the project's folder."""
         return self._run([str(program(KUBECTL)), *words], ROOT, check, stdin)
