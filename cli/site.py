@@ -78,7 +78,7 @@ def init(
     \b
       mdiff site init --backend slurm
       mdiff site init --backend slurm --partition h100 --usd-per-gpu-hour 2.99 --price-source contract --yes
-      mdiff site init --backend kubernetes --namespace vision --image registry.example.com/mdiff:0.1.0
+      mdiff site init --backend kubernetes --namespace vision --image registry.example.org/mdiff:0.1.0
     """
     from mdiff.launch.site_file import site_text
     from mdiff.recipe.site import user_site_file

@@ -23,10 +23,14 @@ def ask_for_requeue(
         seconds_left: of the whole job's time limit.
         stop: why the attempt was asked to stop, if it was.
     """
-    has_more = attempts < job.max_attempts and seconds_left > job.grace_seconds
-    if EXIT_CODES[end.reason] != START_AGAIN or not has_more or _scheduler_decides(stop):
+    if not may_start_again(end, attempts, job, seconds_left) or _scheduler_decides(stop):
         return False
     return keep_trying(attempt.requeue.touch, "the request to start this job again", log)
+
+
+def may_start_again(end: End, attempts: int, job: JobSpec, seconds_left: float) -> bool:
+    """Whether another attempt is wanted, and allowed."""
+    return EXIT_CODES[end.reason] == START_AGAIN and attempts < job.max_attempts and seconds_left > job.grace_seconds
 
 
 def _scheduler_decides(stop: StopRequest | None) -> bool:

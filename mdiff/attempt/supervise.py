@@ -7,13 +7,13 @@ from pydantic import Field
 
 from mdiff.attempt.admission import EarlierAttempts, earlier_attempts, refusal
 from mdiff.attempt.bookkeeping import Bookkeeper
-from mdiff.attempt.exit_codes import EXIT_CODES, End, JobEnd, end_of, without_progress
+from mdiff.attempt.exit_codes import EXIT_CODES, START_AGAIN, End, JobEnd, end_of, without_progress
 from mdiff.attempt.job_files import newest_checkpoint, read_outcome, read_progress
 from mdiff.attempt.log import AttemptLog
 from mdiff.attempt.meter import Meter
 from mdiff.attempt.node import Node
 from mdiff.attempt.peers import end_with_peers, watch_followers
-from mdiff.attempt.requeue import ask_for_requeue
+from mdiff.attempt.requeue import ask_for_requeue, may_start_again
 from mdiff.attempt.stop import SignalWatch
 from mdiff.attempt.watch import Watch
 from mdiff.budget.liveness import boot_id
@@ -65,7 +65,10 @@ def supervise(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Nod
         log.write(f'attempt ends with reason "{end.reason}"' + (f": {end.detail}" if end.detail else ""))
         if not books.close(end):
             log.write("the last ledger record could not be written: the bill ends with the one before, plus one interval")
-    return EXIT_CODES[end.reason]
+        is_over = not may_start_again(end, len(earlier.checkpoints) + 1, job, watch.job_seconds_left())
+    # Kubernetes' operator goes by the exit code alone, and what it would start would only be refused, and billed.
+    over_for_good = job.backend == "kubernetes" and is_over and EXIT_CODES[end.reason] == START_AGAIN
+    return EXIT_CODES["attempts_used"] if over_for_good else EXIT_CODES[end.reason]
 
 
 def open_attempt(run_dir: RunDir, submission: Submission, node: Node) -> AttemptDir:

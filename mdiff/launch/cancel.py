@@ -5,6 +5,7 @@ from collections.abc import Callable
 from mdiff.budget.ledger import read_ledger
 from mdiff.errors import LaunchError
 from mdiff.launch.backend import open_backend
+from mdiff.launch.scheduler import refresh
 from mdiff.launch.state import JobState
 from mdiff.launch.status import find_submission
 from mdiff.run_dir import RunDir
@@ -29,4 +30,8 @@ def cancel_job(run_dir: RunDir, now: bool = False, tell: Callable[[str], None] =
     if submission.job.backend == "kubernetes" and not now and state is not JobState.PENDING:
         grace = duration_text(submission.job.grace_seconds)
         tell(f"waiting until its work is saved, at most {grace}; Ctrl-C leaves that to the cluster, but the last of its bill may be missed")
-    return backend.cancel(run_dir, submission, ledger, now)
+    # What a scheduler forgets together with the job is written down before and after.
+    refresh(run_dir, ledger)
+    said = backend.cancel(run_dir, submission, ledger, now)
+    refresh(run_dir, read_ledger(run_dir))
+    return said

@@ -60,7 +60,8 @@ class KubernetesSettings(Settings):
     resources: dict[str, str] = {}
     """Further ones of each pod, such as "rdma/ib" = "1"."""
     capabilities: tuple[str, ...] = ()
-    """Added to the container after all others were dropped; RDMA needs IPC_LOCK."""
+    """Added to the container after all others were dropped. A user other than root gains nothing by one: how much memory RDMA may pin
+    is the container runtime's own limit."""
     user_id: int = Field(default=1000, ge=1)
     """Under which the container runs, and the group to which the volumes are handed: the user of the image."""
 

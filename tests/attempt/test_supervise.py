@@ -124,6 +124,12 @@ def test_second_signal_kills_at_once(submit):
     assert job.record.device_seconds < 2 * 20
 
 
+def test_job_on_kubernetes_whose_time_is_over_is_not_started_again(submit):
+    job = submit(ENDLESS, time_limit_seconds=1.5, grace_seconds=1.0, backend="kubernetes")
+    assert job.run() == 1
+    assert job.record.reason == "time_limit"
+
+
 def test_time_limit_asks_first_and_kills_when_it_is_over(submit):
     job = submit(ENDLESS, time_limit_seconds=1.5, grace_seconds=1.0)
     assert job.run() == 143

@@ -118,7 +118,7 @@ def operator_deployment(admin: client.ApiClient) -> Iterator[Callable[[int], Non
 
 
 def init(you: User, team: Team, *words: str) -> Path:
-    common = ("--namespace", team.name, "--image", "registry.example.com/mdiff:0.1.0", "--runs-dir", str(you.home / "runs"))
+    common = ("--namespace", team.name, "--image", "registry.example.org/mdiff:0.1.0", "--runs-dir", str(you.home / "runs"))
     return Path(you.mdiff(*INIT, *common, *words).stdout.strip())
 
 
@@ -164,7 +164,7 @@ def test_new_site_file_is_one_with_which_the_doctor_has_no_quarrel(you: User, te
         "  ok    claim mdiff-runs (ReadWriteMany, 1Gi): Bound",
         "  ok    claim mdiff-data (ReadWriteMany, 1Gi): Bound",
         "  ok    service account mdiff",
-        "  ok    image registry.example.com/mdiff:0.1.0",
+        "  ok    image registry.example.org/mdiff:0.1.0",
         "  ok    trial job (dry run): the server would take it, and the operator's webhook answers",
         "  ok    price: $2.99 per GPU-hour (contract, read 2026-11-25)".replace("2026-11-25", site.price.read_on),
         f"  ok    run directory {you.home}/runs can be written from here",

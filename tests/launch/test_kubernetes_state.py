@@ -12,7 +12,8 @@ GPU = "nvidia.com/gpu"
 
 def job(*holds: str, **metadata: object) -> dict:
     conditions = [{"type": each, "status": "True", "message": f"{each}!"} for each in holds]
-    return {"metadata": {"name": "j", **metadata}, "status": {"conditions": conditions}}
+    spec = {"pytorchReplicaSpecs": {"Master": {"replicas": 1}}}
+    return {"metadata": {"name": "j", **metadata}, "spec": spec, "status": {"conditions": conditions}}
 
 
 def pod(phase: str = "Running", state: dict | None = None, conditions: list | None = None, **metadata: object) -> dict:
@@ -100,6 +101,13 @@ def test_job_is_in_one_state(object_, pods, state, note):
 )  # fmt: skip
 def test_reason_of_the_supervisor_says_more_than_success_and_failure(holds, reason, state):
     assert job_look(job("Created", holds), [], make_record(reason=reason)).state is state
+
+
+def test_pods_that_the_operator_cannot_make_are_missed():
+    wanted = job("Created", "Running") | {"spec": {"pytorchReplicaSpecs": {"Master": {"replicas": 1}, "Worker": {"replicas": 3}}}}
+    assert job_look(wanted, [facts("Running")], None, ["violates PodSecurity"]) == (
+        JobState.RUNNING, "1 of 4 pods are there: violates PodSecurity",
+    )  # fmt: skip
 
 
 def test_deleted_job_was_cancelled_unless_it_had_ended_before():

@@ -170,7 +170,7 @@ def test_text_loads_as_the_same_site(settings):
 def test_every_setting_that_waits_in_a_comment_is_a_real_one(settings):
     text = site_text(new_site(**settings))
     awake = parse_settings(Site, re.sub(r"(?m)^#(?! )", "", text), "awake")
-    assert awake.kubernetes.capabilities == ("IPC_LOCK",)
+    assert awake.kubernetes.resources == {"rdma/ib": "8"}
     assert awake.kubernetes.queue == "gpu"
     assert awake.environment == {"NCCL_DEBUG": "WARN", "NCCL_SOCKET_IFNAME": "eth0", "NCCL_IB_HCA": "mlx5"}
     assert max(map(len, text.splitlines())) <= 140

@@ -9,7 +9,7 @@ from mdiff.budget.sync import Reading
 from mdiff.errors import LaunchError
 from mdiff.launch.kubernetes.account import attempts_told, may_lack, merge_uses
 from mdiff.launch.kubernetes.connection import Cluster, open_cluster
-from mdiff.launch.kubernetes.job_object import conditions, has_ended, id_of
+from mdiff.launch.kubernetes.job_object import conditions, has_ended, id_of, num_pods
 from mdiff.launch.kubernetes.manifest import manifest_text, named, pytorch_job
 from mdiff.launch.kubernetes.mirror import mirror_logs
 from mdiff.launch.kubernetes.names import JOB_LABEL, first_name, numbered_name
@@ -71,7 +71,7 @@ class KubernetesBackend:
         cluster = open_cluster(_settings(submission.job))
         job, pods = _read(cluster, submission)
         records = ledger.records_of(submission.id)
-        complaints = _complaints(cluster, submission) if job and not pods else ()
+        complaints = _complaints(cluster, submission) if job and len(pods) < num_pods(job) else ()
         return job_look(job, pods, records[-1] if records else None, complaints)
 
     def read(self, submission: Submission, ledger: Ledger) -> Reading:

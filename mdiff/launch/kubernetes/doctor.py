@@ -116,7 +116,7 @@ def _queue(name: str, trouble: str) -> Finding:
 def check_service_account(visit: Visit) -> Iterator[Finding]:
     name = visit.settings.service_account
     if name:
-        fix = f"kubectl apply --namespace {visit.namespace} -f deploy/rbac.yaml, or in the site file: [kubernetes] service_account"
+        fix = f"kubectl create serviceaccount --namespace {visit.namespace} {name}, or in the site file: [kubernetes] service_account"
         yield _presence(visit, "service account", name, visit.cluster.core.read_namespaced_service_account, fix)
 
 

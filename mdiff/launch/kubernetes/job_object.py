@@ -29,6 +29,11 @@ def queue_of(job: dict[str, Any]) -> str:
     return job["metadata"].get("labels", {}).get(QUEUE_LABEL, "")
 
 
+def num_pods(job: dict[str, Any]) -> int:
+    """That it shall have."""
+    return sum(replica.get("replicas", 1) for replica in job["spec"]["pytorchReplicaSpecs"].values())
+
+
 def id_of(job: dict[str, Any]) -> str:
     """Name of its submission. A job that was applied by hand has none; it gets one that is the same wherever it is read."""
     metadata = job["metadata"]

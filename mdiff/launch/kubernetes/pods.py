@@ -98,15 +98,18 @@ def _waiting(status: dict[str, Any], phase: str) -> str:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"unschedulable: {condition.get('message') or condition.get('reason', '')}"
-    for each in (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])):
-        waiting = (each.get("state") or {}).get("waiting")
-        if waiting:
-            return _container_waits(waiting, each.get("image", ""))
+    operators = "the operator's --pytorch-init-container-image names it"
+    ours = "name another one: [container] image in the site file"
+    for key, advice in (("initContainerStatuses", operators), ("containerStatuses", ours)):
+        for each in status.get(key) or []:
+            waiting = (each.get("state") or {}).get("waiting")
+            if waiting and waiting.get("reason") != "PodInitializing":
+                return _container_waits(waiting, each.get("image", ""), advice)
     return "its containers are being made"
 
 
-def _container_waits(waiting: dict[str, str], image: str) -> str:
+def _container_waits(waiting: dict[str, str], image: str, advice: str) -> str:
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in IMAGE_TROUBLES:
-        return f"image {image} cannot be pulled ({message or reason}); name another one: [container] image in the site file"
+        return f"image {image} cannot be pulled ({message or reason}); {advice}"
     return f"{reason}: {message}" if message else reason or "its containers are being made"

@@ -25,7 +25,7 @@ def refusal(status: int, body: str | bytes | None, reason: str, cluster: str, na
     words = " ".join(str(told.get("message") or _text(body) or reason).split())
     if status == 404 and not told.get("details", {}).get("name"):
         problem = f"the cluster has no PyTorchJob ({GROUP}): the training operator is not installed ({words})"
-        return RefusedError(f"{problem}\n  An administrator installs it with: kubectl apply -k '{OPERATOR}'", status)
+        return RefusedError(f"{problem}\n  An administrator installs it with: kubectl apply --server-side -k '{OPERATOR}'", status)
     if status == 404:
         return RefusedError(words, status, is_absent=_is_own(told))
     if status == 401:

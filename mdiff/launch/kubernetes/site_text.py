@@ -23,7 +23,7 @@ def container_text(site: Site) -> str:
         [
             "[container]",
             "# What the nodes pull, best with its digest: NAME@sha256:...",
-            setting("image", image) if image else '#image = "registry.example.com/mdiff:0.1.0"',
+            setting("image", image) if image else '#image = "registry.example.org/mdiff:0.1.0"',
             "# Interpreter in the image, with mdiff[train].",
             '#python = "python3"',
         ]
@@ -42,7 +42,7 @@ def kubernetes_text(site: Site, survey: Survey) -> str:
         ["# What each pod asks for besides its GPUs.", "#cpus_per_node = 96", '#memory_per_node = "800Gi"', '#shared_memory = "64Gi"'],
         _nodes(chosen),
         ["# RDMA between nodes; see NCCL's variables in [environment] as well.",
-         '#resources = { "rdma/ib" = "8" }', '#capabilities = ["IPC_LOCK"]',
+         '#resources = { "rdma/ib" = "8" }',
          '#annotations = { "k8s.v1.cni.cncf.io/networks" = "rdma" }'],
     ]  # fmt: skip
     return "\n".join(line for part in parts for line in part)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mdiff.budget.record import AttemptRecord
-from mdiff.launch.kubernetes.job_object import conditions, is_being_deleted, queue_of
+from mdiff.launch.kubernetes.job_object import conditions, is_being_deleted, num_pods, queue_of
 from mdiff.launch.kubernetes.pods import PodFacts
 from mdiff.launch.prepared import Look
 from mdiff.launch.state import STATE_AFTER, JobState
@@ -27,10 +27,10 @@ def job_look(job: dict[str, Any] | None, pods: Sequence[PodFacts], newest: Attem
     if "Suspended" in holds:
         queue = queue_of(job)
         return Look(JobState.PENDING, f"waiting in queue {queue}") if queue else Look(JobState.SUSPENDED, "spec.runPolicy.suspend is true")
-    return _by_pods(job["metadata"]["name"], pods, holds, events)
+    return _by_pods(job["metadata"]["name"], num_pods(job), pods, holds, events)
 
 
-def _by_pods(name: str, pods: Sequence[PodFacts], holds: dict[str, str], events: Sequence[str]) -> Look:
+def _by_pods(name: str, expected: int, pods: Sequence[PodFacts], holds: dict[str, str], events: Sequence[str]) -> Look:
     if not pods:
         why = events[-1] if events else f"a quota, perhaps; see kubectl describe pytorchjob {name}"
         return Look(JobState.PENDING, f"its pods have not been created: {why}")
@@ -39,6 +39,8 @@ def _by_pods(name: str, pods: Sequence[PodFacts], holds: dict[str, str], events:
     waiting = [f"{pod.name} {pod.waiting}" for pod in pods if pod.phase == "Pending"]
     if waiting:
         return Look(JobState.PENDING, f"{waiting[0]}{f', and {len(waiting) - 1} more' if len(waiting) > 1 else ''}")
+    if len(pods) < expected:
+        return Look(JobState.RUNNING, f"{len(pods)} of {expected} pods are there{f': {events[-1]}' if events else ''}")
     return Look(JobState.RUNNING, "starting again" if "Restarting" in holds else "")
 
 
