@@ -73,6 +73,11 @@ class AttemptDir:
         """Kubernetes: left by the pod that came in place of one that had joined."""
         return self.path / f"lost-{node}"
 
+    @property
+    def members(self) -> Path:
+        """Elastic jobs: numbers of the nodes with which node 0 begins; created exclusively, once it waits for no others."""
+        return self.path / "nodes.json"
+
 
 @dataclass(frozen=True)
 class RunDir:

@@ -17,17 +17,18 @@ from mdiff.attempt import pre_stop
 from mdiff.attempt.admission import require_alone
 from mdiff.attempt.exit_codes import START_AGAIN
 from mdiff.attempt.follow import follow
+from mdiff.attempt.gather import gather, read_members
+from mdiff.attempt.join import Applicant, living_record, takes_place
 from mdiff.attempt.node import JOIN_SECONDS
 from mdiff.attempt.pod import Pod, attempts_of, job_variables, next_attempt, open_run_dir, pod_node, read_pod
 from mdiff.attempt.supervise import Rhythm, supervise
 from mdiff.attempt.tell import Telling, tell_books, tell_totals
 from mdiff.budget.ledger import Ledger, is_open, read_ledger
-from mdiff.budget.liveness import supervisor_is_alive
 from mdiff.budget.record import RESTARTED_REASONS, AttemptRecord
 from mdiff.budget.sync import Reading, write_readings
 from mdiff.errors import MdiffError, UsageError
 from mdiff.recipe.carried import SUBMISSION_ID, unpack
-from mdiff.recipe.job import Submission, read_submission
+from mdiff.recipe.job import JobSpec, Submission, read_submission
 from mdiff.recipe.load import frozen_differences, load_recipe, parse_settings
 from mdiff.recipe.recipe import Recipe
 from mdiff.run_dir import AttemptDir, RunDir, create_file
@@ -48,7 +49,7 @@ def main() -> int:
         run_dir = open_run_dir(told.job)
         os.environ.clear()
         os.environ.update(job_variables(variables))
-        return lead(run_dir, told, pod, variables) if pod.index == 0 else join(run_dir, pod)
+        return lead(run_dir, told, pod, variables) if pod.index == 0 else join(run_dir, told.job, pod)
     except MdiffError as error:
         print(f"error: {error}", flush=True)
         return error.exit_code
@@ -61,8 +62,9 @@ def lead(run_dir: RunDir, told: Submission, pod: Pod, variables: Mapping[str, st
     require_alone(submission, ledger)
     require_same_settings(run_dir, submission)
     close_lost_jobs(run_dir, submission, ledger)
-    node = pod_node(pod, next_attempt(run_dir, pod), run_dir, submission)
-    attempt = run_dir.attempt(node.attempt)
+    attempt = run_dir.attempt(next_attempt(run_dir, pod))
+    members = gather(attempt, submission.job, pod_node(pod, attempt.name, run_dir, submission).is_superseded)
+    node = pod_node(pod, attempt.name, run_dir, submission, members)
     pre_stop.note_attempt(attempt)
     tell_books(run_dir, ledger)
     with Telling(attempt, 0, submission.id):
@@ -71,9 +73,9 @@ def lead(run_dir: RunDir, told: Submission, pod: Pod, variables: Mapping[str, st
     return code
 
 
-def join(run_dir: RunDir, pod: Pod) -> int:
+def join(run_dir: RunDir, job: JobSpec, pod: Pod) -> int:
     """The others: they wait for node 0."""
-    found = wait_for_attempt(run_dir, pod)
+    found = Applicant(run_dir, pod, job.elastic).wait() if job.elastic else wait_for_attempt(run_dir, pod)
     if found is None:
         print(f"error: the master of job {pod.job} began no attempt within {JOIN_SECONDS} s", flush=True)
         return START_AGAIN
@@ -81,7 +83,7 @@ def join(run_dir: RunDir, pod: Pod) -> int:
     submission = read_submission(run_dir, record.submission)
     pre_stop.note_attempt(attempt)
     with Telling(attempt, pod.index, submission.id):
-        return follow(run_dir, submission, Rhythm(), pod_node(pod, attempt.name, run_dir, submission))
+        return follow(run_dir, submission, Rhythm(), pod_node(pod, attempt.name, run_dir, submission, read_members(attempt) or ()))
 
 
 def register(run_dir: RunDir, told: Submission, pod: Pod, has_id: bool) -> Submission:
@@ -132,28 +134,11 @@ def wait_for_attempt(run_dir: RunDir, pod: Pod) -> tuple[AttemptDir, AttemptReco
     deadline = time.monotonic() + JOIN_SECONDS
     while time.monotonic() < deadline:
         for attempt in reversed(attempts_of(run_dir, pod.job)[-1:]):
-            record = _living(attempt)
-            if record and _takes_place(attempt, pod):
+            record = living_record(attempt)
+            if record and takes_place(attempt, pod):
                 return attempt, record
         time.sleep(LOOK_SECONDS)
     return None
-
-
-def _living(attempt: AttemptDir) -> AttemptRecord | None:
-    try:
-        record = AttemptRecord.model_validate_json(attempt.record.read_bytes())
-    except OSError:
-        return None
-    return record if supervisor_is_alive(record, utc_now(), lambda _: None) else None
-
-
-def _takes_place(attempt: AttemptDir, pod: Pod) -> bool:
-    """False if another pod had this place: it has gone, and node 0 must end the attempt, for its job may not notice for long."""
-    place = attempt.node_joined(pod.index)
-    if create_file(place, pod.uid) or place.read_text() == pod.uid:
-        return True
-    attempt.node_lost(pod.index).touch()
-    return False
 
 
 def _may_go_on(submission: Submission, ledger: Ledger) -> bool:

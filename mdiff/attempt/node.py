@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Template
 
-from mdiff.recipe.job import Submission
+from mdiff.recipe.job import JobSpec, Submission
+from mdiff.recipe.site import Hardware
 from mdiff.units import utc_now, utc_stamp
 
 FIRST_PORT, NUM_PORTS = 20_000, 10_000
@@ -18,6 +19,7 @@ JOIN_SECONDS = 600
 
 RDZV_ID, RDZV_ENDPOINT, RDZV_IS_HOST = "MDIFF_RDZV_ID", "MDIFF_RDZV_ENDPOINT", "MDIFF_RDZV_IS_HOST"
 RECIPE_FILE = "MDIFF_RECIPE_FILE"
+NUM_NODES = "MDIFF_NODES"
 """What a job's argv may refer to as `$NAME`."""
 
 
@@ -44,6 +46,8 @@ class Node:
     index: int = 0
     """Node 0 keeps the ledger record."""
     count: int = 1
+    members: tuple[int, ...] = ()
+    """Numbers of the nodes that take part, where these may be fewer than the job asked for; empty: all from 0 on."""
     host: str = field(default_factory=_host_name)
     """The machine, as the scheduler calls it."""
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +58,15 @@ class Node:
     """Whether a newer attempt of the job has begun, so that this one has lost its node 0."""
     may_requeue: bool = False
     """Whether whoever started us starts the job again when asked to."""
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """Numbers of all nodes but node 0."""
+        return tuple(index for index in self.members or range(self.count) if index)
+
+    def hardware(self, job: JobSpec) -> Hardware:
+        """What the attempt uses: all that the job asked for or, in an elastic job, what came of it."""
+        return job.hardware.model_copy(update={"nodes": self.count}) if job.elastic else job.hardware
 
 
 def this_machine(submission: Submission) -> Node:

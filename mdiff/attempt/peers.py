@@ -85,7 +85,8 @@ def end_with_peers(
         sleep(0.2)
     silent = sorted({*silent, *_lost(attempt, node)})
     if silent:
-        return End("peer_lost", f"node {', '.join(map(str, silent))} of {node.count}, counted from 0, has gone; {end.detail}")
+        all_nodes = f"nodes {', '.join(map(str, node.members))}" if node.members else f"{node.count}, counted from 0,"
+        return End("peer_lost", f"node {', '.join(map(str, silent))} of {all_nodes} has gone; {end.detail}")
     if was_asked:
         return end
     first = min(_reports(attempt, node), key=lambda report: report.ended_at)
@@ -94,13 +95,13 @@ def end_with_peers(
 
 
 def _silent(attempt: AttemptDir, node: Node) -> list[int]:
-    return [peer for peer in range(1, node.count) if not attempt.node_report(peer).exists()]
+    return [peer for peer in node.others if not attempt.node_report(peer).exists()]
 
 
 def _lost(attempt: AttemptDir, node: Node) -> list[int]:
-    return [peer for peer in range(1, node.count) if attempt.node_lost(peer).exists()]
+    return [peer for peer in node.others if attempt.node_lost(peer).exists()]
 
 
 def _reports(attempt: AttemptDir, node: Node) -> list[NodeReport]:
-    found = (read_json(attempt.node_report(peer)) for peer in range(1, node.count))
+    found = (read_json(attempt.node_report(peer)) for peer in node.others)
     return [NodeReport.model_validate(report) for report in found if report]

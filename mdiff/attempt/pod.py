@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdiff.attempt.node import RDZV_ENDPOINT, RDZV_ID, RDZV_IS_HOST, RECIPE_FILE, Node
+from mdiff.attempt.node import NUM_NODES, RDZV_ENDPOINT, RDZV_ID, RDZV_IS_HOST, RECIPE_FILE, Node
 from mdiff.errors import LaunchError
 from mdiff.recipe.job import JobSpec, Submission, recipe_file
 from mdiff.run_dir import AttemptDir, RunDir
@@ -78,19 +78,26 @@ def next_attempt(run_dir: RunDir, pod: Pod) -> str:
     return attempt_name(pod.job, number, pod.uid)
 
 
-def pod_node(pod: Pod, attempt: str, run_dir: RunDir, submission: Submission) -> Node:
-    """The node of this pod in an attempt."""
+def pod_node(pod: Pod, attempt: str, run_dir: RunDir, submission: Submission, members: tuple[int, ...] = ()) -> Node:
+    """The node of this pod in an attempt.
+
+    Args:
+        members: of an elastic job's attempt; empty: it takes all nodes.
+    """
+    size = {NUM_NODES: str(len(members))} if members else {}
     return Node(
         attempt=attempt,
         scheduler_job=pod.job,
         index=pod.index,
-        count=submission.job.hardware.nodes,
+        count=len(members) or submission.job.hardware.nodes,
+        members=members,
         host=pod.machine or pod.name,
         variables={
             RDZV_ID: attempt,
             RDZV_ENDPOINT: f"{pod.job}-master-0:{RDZV_PORT}",
             RDZV_IS_HOST: "true" if pod.index == 0 else "false",
             RECIPE_FILE: str(recipe_file(run_dir, submission.id)),
+            **size,
         },
         is_superseded=lambda: attempts_of(run_dir, pod.job)[-1].name > attempt,
     )

@@ -42,7 +42,7 @@ def supervise(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Nod
     job, earlier = submission.job, earlier_attempts(run_dir, submission, node.attempt)
     attempt = open_attempt(run_dir, submission, node)
     log = AttemptLog(attempt.log)
-    meter = Meter(job.hardware.num_devices, job.kind, earlier.images_done)
+    meter = Meter(node.hardware(job).num_devices, job.kind, earlier.images_done)
     recipe = parse_settings(Recipe, submission.recipe_toml, str(run_dir.recipe))
     first = first_record(attempt, submission, rhythm, node)
     books = Bookkeeper(attempt, first, [stage.images for stage in recipe.stages], meter, log)
@@ -92,7 +92,7 @@ def first_record(attempt: AttemptDir, submission: Submission, rhythm: Rhythm, no
         kind=job.kind,
         counts=submission.counts,
         backend=job.backend,
-        hardware=job.hardware,
+        hardware=node.hardware(job),
         price=job.price,
         host=node.host,
         supervisor_pid=os.getpid(),

@@ -2,10 +2,10 @@
 
 import sys
 
-from mdiff.attempt.node import JOIN_SECONDS, RDZV_ENDPOINT, RDZV_ID, RDZV_IS_HOST, RECIPE_FILE
+from mdiff.attempt.node import JOIN_SECONDS, NUM_NODES, RDZV_ENDPOINT, RDZV_ID, RDZV_IS_HOST, RECIPE_FILE
 from mdiff.launch.kubernetes.names import first_name
 from mdiff.launch.place import Place, threads_per_process
-from mdiff.recipe.job import JobSpec, recipe_file
+from mdiff.recipe.job import Elastic, JobSpec, recipe_file
 from mdiff.recipe.recipe import Recipe
 from mdiff.recipe.slurm_settings import SlurmSettings
 from mdiff.run_dir import RunDir
@@ -47,7 +47,16 @@ def train_job(
         container=site.container,
         slurm=site.slurm if place.backend == "slurm" else None,
         kubernetes=site.kubernetes if place.backend == "kubernetes" else None,
+        elastic=elasticity(place),
     )
+
+
+def elasticity(place: Place) -> Elastic | None:
+    """None: every attempt needs all nodes."""
+    settings = place.site.kubernetes
+    if place.backend != "kubernetes" or settings.least_nodes is None or settings.least_nodes >= place.hardware.nodes:
+        return None
+    return Elastic(least_nodes=settings.least_nodes, rejoin_after_seconds=settings.rejoin_after_seconds)
 
 
 def job_run_dir(place: Place, run_dir: RunDir) -> str:
@@ -57,9 +66,11 @@ def job_run_dir(place: Place, run_dir: RunDir) -> str:
 
 def torchrun(place: Place, command: tuple[str, ...]) -> tuple[str, ...]:
     """One node's command line; also for a single process, so that every job goes the same way."""
-    nodes, processes = place.hardware.nodes, place.hardware.devices_per_node
+    # Always a fixed number: which nodes take part is the supervisor's to say, not torchrun's.
+    nodes = f"${NUM_NODES}" if elasticity(place) else str(place.hardware.nodes)
+    processes = place.hardware.devices_per_node
     # Stop requests are files: a signal that reaches torchrun must not make it end its workers.
-    size = ("--nnodes", str(nodes), "--nproc-per-node", str(processes), "--signals-to-handle", "SIGQUIT")
+    size = ("--nnodes", nodes, "--nproc-per-node", str(processes), "--signals-to-handle", "SIGQUIT")
     launcher = (job_python(place), "-m", "torch.distributed.run")
     if place.backend == "local":
         return (*launcher, "--standalone", *size, *command)

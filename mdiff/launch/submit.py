@@ -1,5 +1,6 @@
 """A submission, from flags to a running job. What is wrong is found in the order in which the user can act on it."""
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -192,6 +193,30 @@ def check_processes(recipe: Recipe, place: Place) -> None:
             f"{place}: data.lanes = {recipe.data.lanes} must be a multiple of the job's {place.hardware.num_devices} processes; "
             "take other hardware (site file, --nodes), or --set data.lanes=N for a new run"
         )
+    if place.backend == "kubernetes" and place.site.kubernetes.least_nodes is not None:
+        check_least_nodes(recipe, place, place.site.kubernetes.least_nodes)
+
+
+def check_least_nodes(recipe: Recipe, place: Place, least: int) -> None:
+    """An attempt of an elastic job may have any number of nodes from `least` on.
+
+    Raises:
+        UsageError: with one of them the lanes cannot be shared out, or there are not so many nodes.
+    """
+    lanes, most, each = recipe.data.lanes, place.hardware.nodes, place.hardware.devices_per_node
+    if least > most:
+        raise UsageError(
+            f"{place}: kubernetes.least_nodes = {least} is more than all nodes of the job; lower it in the site file, or take --nodes {least}"
+        )
+    uneven = [nodes for nodes in range(least, most + 1) if lanes % (nodes * each)]
+    if not uneven:
+        return
+    fitting = math.lcm(*(nodes * each for nodes in range(least, most + 1)))
+    remedy = f", or --set data.lanes={fitting} for a new run" if not any(stage.batch_size % fitting for stage in recipe.stages) else ""
+    raise UsageError(
+        f"{place}: data.lanes = {lanes} must be a multiple of the processes of every number of nodes from kubernetes.least_nodes = {least} "
+        f"on, and {uneven[0]} nodes have {uneven[0] * each}; set least_nodes = {uneven[-1] + 1} in the site file{remedy}"
+    )
 
 
 def weigh(cost: Estimate, ledger: Ledger, limit_usd: Decimal, now: datetime, must_fit: bool) -> Admission:

@@ -23,7 +23,8 @@ ADVICE = "render the manifest anew: mdiff submit --backend kubernetes --dry-run"
 
 def carry(submission: Submission) -> dict[str, str]:
     """The submission as variables; without its name, so that the same job is always the same text."""
-    return {SUBMISSION: submission.model_dump_json(indent=1, exclude=NOT_CARRIED), RECIPE: submission.recipe_toml}
+    left_out = NOT_CARRIED if submission.job.elastic else NOT_CARRIED | {"job": NOT_CARRIED["job"] | {"elastic"}}
+    return {SUBMISSION: submission.model_dump_json(indent=1, exclude=left_out), RECIPE: submission.recipe_toml}
 
 
 def unpack(variables: Mapping[str, str], submission_id: str, submitted_at: str) -> Submission:

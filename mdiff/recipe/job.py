@@ -15,6 +15,13 @@ from mdiff.recipe.slurm_settings import SlurmSettings
 from mdiff.run_dir import RunDir
 
 
+class Elastic(Settings):
+    """How a job may begin with fewer nodes than it asks for; see KubernetesSettings."""
+
+    least_nodes: int = Field(ge=1)
+    rejoin_after_seconds: float = Field(ge=0)
+
+
 class JobSpec(Settings):
     """One job, complete: nothing that runs it looks anywhere else."""
 
@@ -50,6 +57,8 @@ class JobSpec(Settings):
     container: Container = Container()
     slurm: SlurmSettings | None = None
     kubernetes: KubernetesSettings | None = None
+    elastic: Elastic | None = None
+    """None: an attempt needs all nodes of `hardware`."""
 
 
 class Submission(Settings):

@@ -62,6 +62,12 @@ class KubernetesSettings(Settings):
     capabilities: tuple[str, ...] = ()
     """Added to the container after all others were dropped. A user other than root gains nothing by one: how much memory RDMA may pin
     is the container runtime's own limit."""
+    least_nodes: int | None = Field(default=None, ge=1)
+    """With how many nodes an attempt may begin when no more can be had within a minute. hardware.nodes is the most; without this an
+    attempt waits for all. A node that comes later waits until the running attempt has worked for a while, and holds its GPUs meanwhile;
+    then the job saves its work, and the next attempt begins with all that are there."""
+    rejoin_after_seconds: float = Field(default=600.0, ge=0)
+    """How long an attempt runs at least before a node that came later makes it begin anew."""
     user_id: int = Field(default=1000, ge=1)
     """Under which the container runs, and the group to which the volumes are handed: the user of the image."""
 

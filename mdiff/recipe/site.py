@@ -70,6 +70,13 @@ class Site(Settings):
             raise BadSettingError("container.runtime", '"none"', 'must be "pyxis" or "apptainer" when an image is named')
         return self
 
+    @model_validator(mode="after")
+    def _least_nodes_are_not_more_than_all(self) -> "Site":
+        least, most = self.kubernetes.least_nodes, self.hardware.nodes
+        if self.backend == "kubernetes" and least is not None and least > most:
+            raise BadSettingError("kubernetes.least_nodes", least, f"must not be more than hardware.nodes = {most}")
+        return self
+
     def dataset_folder(self, name: str) -> Path:
         mount = self.kubernetes.data_mount if self.backend == "kubernetes" else "data"
         folder = self.datasets.get(name, f"{mount}/{name}")

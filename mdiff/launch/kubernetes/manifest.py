@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from mdiff.attempt.pod import RDZV_PORT
 from mdiff.launch.kubernetes.names import API_VERSION, KIND, MANAGED, QUEUE_LABEL, QUEUE_PRIORITY_LABEL, RUN_LABEL, run_label
 from mdiff.launch.kubernetes.pod import pod_template
 from mdiff.recipe.carried import SUBMISSION_ID
@@ -28,6 +29,7 @@ def pytorch_job(submission: Submission) -> dict[str, Any]:
         "spec": {
             # A text, and never "auto", which one version took for 1.
             "nprocPerNode": str(job.hardware.devices_per_node),
+            **_elastic_policy(job),
             # The default leaves workers running, and billed, when the master is done.
             "runPolicy": {"cleanPodPolicy": "Running"},
             "pytorchReplicaSpecs": replicas,
@@ -54,6 +56,17 @@ def job_labels(job: JobSpec) -> dict[str, str]:
     queue = {QUEUE_LABEL: settings.queue} if settings.queue else {}
     priority = {QUEUE_PRIORITY_LABEL: settings.priority_class} if settings.queue and settings.priority_class else {}
     return {**MANAGED, RUN_LABEL: run_label(job.run), **queue, **priority, **settings.labels}
+
+
+def _elastic_policy(job: JobSpec) -> dict[str, Any]:
+    """What the operator makes of it are variables for torchrun, which the supervisor takes away: it decides itself who takes part."""
+    if job.elastic is None:
+        return {}
+    policy = {
+        "minReplicas": job.elastic.least_nodes, "maxReplicas": job.hardware.nodes,
+        "rdzvBackend": "c10d", "rdzvHost": f"{job.name}-master-0", "rdzvPort": RDZV_PORT,
+    }  # fmt: skip
+    return {"elasticPolicy": policy}
 
 
 def _replica(submission: Submission, count: int) -> dict[str, Any]:
