@@ -205,9 +205,7 @@ def check_least_nodes(recipe: Recipe, place: Place, least: int) -> None:
     """
     lanes, most, each = recipe.data.lanes, place.hardware.nodes, place.hardware.devices_per_node
     if least > most:
-        raise UsageError(
-            f"{place}: kubernetes.least_nodes = {least} is more than all nodes of the job; lower it in the site file, or take --nodes {least}"
-        )
+        raise UsageError(f"{place}: less than kubernetes.least_nodes = {least}; lower it in the site file, or take --nodes {least}")
     uneven = [nodes for nodes in range(least, most + 1) if lanes % (nodes * each)]
     if not uneven:
         return

@@ -8,7 +8,7 @@ from mdiff.budget.ledger import Ledger
 from mdiff.budget.sync import Reading
 from mdiff.errors import LaunchError
 from mdiff.launch.kubernetes.account import attempts_told, may_lack, merge_uses
-from mdiff.launch.kubernetes.connection import Cluster, open_cluster
+from mdiff.launch.kubernetes.connection import BUSY, Cluster, open_cluster
 from mdiff.launch.kubernetes.job_object import conditions, has_ended, id_of, num_pods
 from mdiff.launch.kubernetes.manifest import manifest_text, named, pytorch_job
 from mdiff.launch.kubernetes.mirror import mirror_logs
@@ -58,11 +58,13 @@ class KubernetesBackend:
         name = submission.job.name
         try:
             cluster.create_job(named(pytorch_job(submission), submission.id))
-        except RefusedError as error:
-            # An answer may have been lost, and the job of our first try be there.
-            if error.status != 409 or not _is_there(cluster, submission, name):
-                raise
         except LaunchError as error:
+            status = error.status if isinstance(error, RefusedError) else 0
+            # An answer may have been lost, and the job of our first try be there.
+            if status == 409 and _is_there(cluster, submission, name):
+                return name
+            if status and status not in BUSY:
+                raise
             unknown = f"Whether {name} was created is not known; if it was, mdiff status finds it once the cluster answers"
             raise LaunchError(f"{error}\n  {unknown}") from error
         return name

@@ -1,6 +1,7 @@
 """One namespace of one cluster, through the kubernetes client: every failure is one line, in the server's own words."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -172,7 +173,7 @@ def open_cluster(settings: KubernetesSettings) -> Cluster:
     # Patience is ours: the client's own would fill the terminal with warnings.
     configuration.retries = False
     try:
-        contexts, current = config.list_kube_config_contexts()
+        contexts, current = config.list_kube_config_contexts(config_file=kubeconfig())
     except ConfigException as error:
         return _in_pod(configuration, settings, error)
     except (YAMLError, TypeError, AttributeError, OSError) as error:
@@ -182,11 +183,16 @@ def open_cluster(settings: KubernetesSettings) -> Cluster:
     if name not in names:
         raise LaunchError(f'kubernetes.context = "{name}": no such context in the kubeconfig; it has: {", ".join(names)}')
     try:
-        config.load_kube_config(context=name, client_configuration=configuration)
+        config.load_kube_config(config_file=kubeconfig(), context=name, client_configuration=configuration)
     except ConfigException as error:
         raise LaunchError(f"context {name} of the kubeconfig cannot be used: {error}") from error
     namespace = next(context["context"].get("namespace") for context in contexts if context["name"] == name)
     return Cluster(client.ApiClient(configuration), name, settings.namespace or namespace or "default")
+
+
+def kubeconfig() -> str | None:
+    """Where the client shall look; None: at its usual place. It would read the variable only once, when it is loaded."""
+    return os.environ.get("KUBECONFIG") or None
 
 
 def _in_pod(configuration: Any, settings: KubernetesSettings, missing: Exception) -> Cluster:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mdiff.errors import LaunchError
-from mdiff.launch.kubernetes.connection import Cluster
+from mdiff.launch.kubernetes.connection import Cluster, kubeconfig
 from mdiff.launch.kubernetes.nodes import Node, NodeGroup, group_nodes, held_gpus, parse_node
 from mdiff.launch.kubernetes.refusals import RefusedError
 
@@ -113,7 +113,7 @@ def read_contexts() -> tuple[list[str], str]:
     from yaml import YAMLError
 
     try:
-        contexts, current = config.list_kube_config_contexts()
+        contexts, current = config.list_kube_config_contexts(config_file=kubeconfig())
     except (ConfigException, YAMLError, TypeError, AttributeError, OSError):
         # Whoever opens the cluster says what is wrong with it.
         return [], ""
