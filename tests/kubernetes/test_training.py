@@ -79,3 +79,20 @@ def test_cancelled_job_saves_its_work_and_goes_on_when_it_is_submitted_again(use
     after = job.synced()
     assert after["attempts"][0] == before["attempts"][0], "pods that were deleted are not forgotten"
     assert len(after["attempts"]) == 2
+
+
+def test_job_that_is_deleted_while_nobody_looks_is_billed_at_least(user: Trainer):
+    job = user.submit("1", LONG)
+    job.wait_for_step(20)
+    job.synced()
+    user.kubectl("delete", "pytorchjob", job.name)
+    job.wait(lambda: job.name not in user.kubectl("get", "pods").stdout, 60, "pods do not go")
+    assert job.reasons == ["preempted"], "its work is saved all the same"
+    synced = job.synced()
+    assert synced["may_lack"]
+    assert synced["billed_usd"] > 0
+    assert "at least $" in user.mdiff("status", "--run", user.run).stdout
+    assert "at least" in user.mdiff("budget", "sync", "--run", user.run).stdout
+    again = user.submit("1", LONG)
+    assert "Succeeded" in again.wait_for_end(), again.everything()
+    assert not job.synced()["may_lack"], "the books that the next job told close the gap"

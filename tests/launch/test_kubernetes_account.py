@@ -103,7 +103,13 @@ def test_pod_from_which_no_supervisor_was_heard_has_a_name_of_its_own():
     ],
 )
 def test_sum_that_may_lack_something_is_called_a_lower_bound(uses, records, ended, lacks):
-    assert may_lack("j", uses, records, ended) is lacks
+    assert may_lack(uses, records, ended) is lacks
+
+
+def test_attempts_of_jobs_of_one_name_are_numbered_together():
+    earlier, later = record("j.000.aaaaaaaa", "preempted"), record("j.001.bbbbbbbb")
+    assert may_lack([], [later], True)
+    assert not may_lack([], [later], True, namesakes=[earlier, later])
 
 
 def test_larger_of_pods_and_meter_is_billed_and_nothing_twice(tmp_path):

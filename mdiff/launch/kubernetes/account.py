@@ -37,21 +37,30 @@ def attempts_told(job_name: str, uses: Sequence[PodUse], records: Sequence[Attem
     return tuple(_attempt(name, pods) for name, pods in sorted(attempts.items(), key=lambda item: min(use.held_from for use in item[1])))
 
 
-def may_lack(job_name: str, uses: Sequence[PodUse], records: Sequence[AttemptRecord], has_ended: bool) -> bool:
-    """Whether devices may have been held that neither pods nor records tell of."""
+def may_lack(uses: Sequence[PodUse], records: Sequence[AttemptRecord], has_ended: bool, namesakes: Sequence[AttemptRecord] = ()) -> bool:
+    """Whether devices may have been held that neither pods nor records tell of.
+
+    Args:
+        records: of this submission.
+        namesakes: of all submissions whose job had the same name: their attempts are numbered together.
+    """
     closed = {uid_of(record.attempt) for record in records if record.reason is not None}
     unseen_ends = [use for use in uses if use.is_gone and not use.held_to and not (use.node == 0 and use.uid[:UID_CHARACTERS] in closed)]
     if any(use.node == 0 for use in unseen_ends):
         return True
-    numbers = {int(record.attempt.split(".")[1]) for record in records}
     seen = {use.uid[:UID_CHARACTERS] for use in uses}
     died_unseen = [record for record in records if record.reason is None and uid_of(record.attempt) not in seen and has_ended]
-    return numbers != set(range(len(numbers))) or bool(died_unseen) or (has_ended and not uses and not records)
+    is_missing = max(map(_number, records), default=-1) >= len({_number(record) for record in [*records, *namesakes]})
+    return is_missing or bool(died_unseen) or (has_ended and not uses and not records)
 
 
 def uid_of(attempt: str) -> str:
     """First characters of the uid of the pod that was its node 0."""
     return attempt.rpartition(".")[2].removeprefix(UNMETERED)
+
+
+def _number(record: AttemptRecord) -> int:
+    return int(record.attempt.split(".")[1])
 
 
 class _Span(NamedTuple):

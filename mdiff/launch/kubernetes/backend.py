@@ -82,11 +82,12 @@ class KubernetesBackend:
         earlier, records, now = ledger.readings.get(submission.id), ledger.records_of(submission.id), utc_now().isoformat()
         metered = [record for record in records if record.supervisor_pid]
         name = submission.scheduler_job or submission.job.name
+        namesakes = [record for record in ledger.records if record.supervisor_pid and record.scheduler_job == name]
         uses = merge_uses(earlier.pods if earlier else (), pods, submission.job, now)
         ended = (job is None or has_ended(job)) and not any(pod.held_from and not pod.held_to for pod in pods)
         return Reading(
             submission=submission.id, scheduler_job=name, read_at=now, state=_word(job), ended=ended, has_accounting=True,
-            attempts=attempts_told(name, uses, metered), pods=uses, may_lack=may_lack(name, uses, metered, ended),
+            attempts=attempts_told(name, uses, metered), pods=uses, may_lack=may_lack(uses, metered, ended, namesakes),
         )  # fmt: skip
 
     def catch_up(self, run_dir: RunDir, submission: Submission, ledger: Ledger) -> bool:
