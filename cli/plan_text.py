@@ -21,7 +21,7 @@ def plan_lines(plan: "Plan") -> list[str]:
         "estimate": f"{_hours(plan)} {unit}-hours   {amount_text(plan.estimate.usd)}   ({plan.estimate.assumption})",
         "budget": _budget(plan),
         "time limit": _time_limit(plan),
-        "run": str(plan.run_dir.path),
+        "run": _run(plan),
     }
     return [*_title(plan), "", *(f"  {name:<10}  {text}" for name, text in rows.items()), ""]
 
@@ -46,6 +46,11 @@ def _where(plan: "Plan") -> str:
     if plan.job.after:
         parts.append(f"after job {plan.job.after}")
     return ", ".join(parts)
+
+
+def _run(plan: "Plan") -> str:
+    settings = plan.job.kubernetes
+    return f"{plan.job.run_dir} on volume {settings.runs_claim}; here {plan.run_dir.path}" if settings else str(plan.run_dir.path)
 
 
 def _title(plan: "Plan") -> list[str]:

@@ -58,11 +58,11 @@ def test_price_and_time_limit_are_those_of_all_nodes(plan):
 
 def test_every_number_of_nodes_must_share_the_lanes_out(plan):
     with pytest.raises(
-        UsageError, match=r"data.lanes = 64 must be .* least_nodes = 1 on, and 3 nodes have 3; set least_nodes = 4"
+        UsageError, match=r"data.lanes = 32 must be .*least_nodes = 1 on, and 3 nodes have 3; set least_nodes = 4"
     ) as refusal:
-        plan(1, 4, overrides=("data.lanes=64",))
+        plan(1, 4, overrides=("data.lanes=32",))
     assert "--set" not in str(refusal.value), "no number of lanes fits all these nodes and the batch sizes"
-    assert plan(1, 2, overrides=("data.lanes=64",)).job.elastic is not None
+    assert plan(1, 2, overrides=("data.lanes=32",)).job.elastic is not None
 
 
 def test_lanes_for_a_new_run_are_named_where_there_are_some(plan):
