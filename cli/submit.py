@@ -88,9 +88,9 @@ def submit(
         after=after, over_budget_reason=over_budget, again=again, dry_run=dry_run or dry_run_server,
     )  # fmt: skip
     plan = plan_submission(order)
+    verdict = plan.try_out() if dry_run_server else ""
     _show(plan)
     if order.dry_run:
-        verdict = plan.try_out() if dry_run_server else ""
         typer.echo(plan.submission.model_dump_json(indent=2) if as_json else plan.render())
         typer.echo(verdict, nl=bool(verdict), err=True)
         return

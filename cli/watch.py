@@ -38,10 +38,10 @@ def watch(
 
     the_site = read_site(site)
     root = open_run("any", runs_dir, the_site).path.parent
-    note_cluster_jobs(root, the_site, run)
     if run and run not in [run_dir.name for run_dir in runs_of(root)]:
         raise UsageError(f"--run {run}: no such run in {root}")
     while True:
+        note_cluster_jobs(root, the_site, run)
         went_well = [_look(run_dir, once) for run_dir in runs_of(root) if run in ("", run_dir.name)]
         if once:
             raise typer.Exit(0 if all(went_well) else 1)

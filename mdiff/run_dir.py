@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""What comes from outside and becomes a name of a file."""
+
 
 @dataclass(frozen=True)
 class AttemptDir:

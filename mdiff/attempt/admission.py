@@ -1,5 +1,7 @@
 """Whether an attempt may start: checked where the job really runs, whoever started it."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mdiff.attempt.exit_codes import End, without_progress
@@ -13,6 +15,9 @@ from mdiff.errors import BudgetExceededError, LaunchError
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import RunDir
 from mdiff.units import duration_text, utc_now
+
+LOOK_SECONDS = 2.0
+SETTLE_LOOKS = 5
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,44 @@ def require_alone(submission: Submission, ledger: Ledger) -> None:
     if running and submission.job.kind == "train":
         who = f"job {running[-1].scheduler_job}, process {running[-1].supervisor_pid} on {running[-1].host}"
         raise LaunchError(f"run {submission.job.run} is being trained already, by {who}; wait, or cancel it")
+
+
+def wait_until_alone(run_dir: RunDir, submission: Submission, sleep: Callable[[float], None] = time.sleep) -> None:
+    """A supervisor on another machine that was killed looks alive until its heartbeat is old. One that does beat is alive.
+
+    Raises:
+        LaunchError: as `require_alone`.
+    """
+    before: dict[str, str] = {}
+    while True:
+        ledger = read_ledger(run_dir)
+        try:
+            return require_alone(submission, ledger)
+        except LaunchError:
+            beats = {record.attempt: record.heartbeat_at for record in ledger.records if record.reason is None}
+            if submission.withdrawn or any(before.get(attempt, beat) != beat for attempt, beat in beats.items()):
+                raise
+            before = before or beats
+        sleep(LOOK_SECONDS)
+
+
+def settle_alone(run_dir: RunDir, submission: Submission, this: str, sleep: Callable[[float], None] = time.sleep) -> End | None:
+    """Look again, now that the record of this attempt is there for others to see. Of two jobs that began at the same moment the later one
+    gives way; one that does not had looked before ours was there, and we give way.
+    """
+    for _ in range(SETTLE_LOOKS):
+        ledger = read_ledger(run_dir)
+        others = [record for record in ledger.records if record.attempt != this]
+        try:
+            require_alone(submission, Ledger(ledger.submissions, tuple(others)))
+        except LaunchError as error:
+            refused = End("failed", str(error))
+        else:
+            return None
+        if any(record.submission < submission.id and _is_alive(record, submission) for record in others):
+            break
+        sleep(LOOK_SECONDS)
+    return refused
 
 
 def _is_alive(record: AttemptRecord, submission: Submission) -> bool:

@@ -13,9 +13,11 @@ from mdiff.attempt.persist import keep_trying
 from mdiff.attempt.stop import SignalWatch
 from mdiff.attempt.supervise import Rhythm
 from mdiff.attempt.watch import Watch
+from mdiff.budget.liveness import supervisor_is_alive
 from mdiff.budget.record import AttemptRecord
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import AttemptDir, RunDir
+from mdiff.units import utc_now
 
 CLOSE_SECONDS = peers.LOOK_SECONDS + peers.LEAVE_SECONDS + KILL_SECONDS + peers.ANSWER_SECONDS + 30.0
 """How long we stay after our job has ended, so that node 0 can write down why: the first task that fails takes the others with it."""
@@ -43,9 +45,18 @@ def follow(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Node) 
         end = watch.carry_out()
         report = partial(peers.report_end, attempt, node.index, node.host, end.exit_code, end.last_words)
         keep_trying(report, "this node's report", log)
-        closed = _wait_for_record(attempt, CLOSE_SECONDS, lambda record: record.reason is not None, node.is_superseded)
+        closed = _wait_for_close(attempt, node)
     # A node 0 that cannot say how it ended has gone; whatever our job said, it must begin anew together with all others.
     return EXIT_CODES[closed.reason] if closed and closed.reason else START_AGAIN
+
+
+def _wait_for_close(attempt: AttemptDir, node: Node) -> AttemptRecord | None:
+    """As long as node 0 lives, it will say how the attempt ended; None if it has gone."""
+    while True:
+        closed = _wait_for_record(attempt, CLOSE_SECONDS, lambda record: record.reason is not None, node.is_superseded)
+        newest = _wait_for_record(attempt, LOOK_SECONDS, lambda _: True)
+        if closed or node.is_superseded() or newest is None or not supervisor_is_alive(newest, utc_now(), lambda _: None):
+            return closed
 
 
 def _wait_for_record(

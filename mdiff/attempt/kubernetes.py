@@ -4,6 +4,7 @@ Everything that it needs travels in the environment: a job that somebody applied
 its attempt ends, with an exit code that says whether the operator shall make it anew (restartPolicy ExitCode).
 """
 
+import math
 import os
 import secrets
 import signal
@@ -14,7 +15,7 @@ from datetime import datetime
 from types import FrameType
 
 from mdiff.attempt import pre_stop
-from mdiff.attempt.admission import require_alone
+from mdiff.attempt.admission import wait_until_alone
 from mdiff.attempt.exit_codes import START_AGAIN
 from mdiff.attempt.follow import follow
 from mdiff.attempt.gather import gather, read_members
@@ -24,9 +25,10 @@ from mdiff.attempt.pod import Pod, attempts_of, job_variables, next_attempt, ope
 from mdiff.attempt.supervise import Rhythm, supervise
 from mdiff.attempt.tell import Telling, tell_books, tell_totals
 from mdiff.budget.ledger import Ledger, is_open, read_ledger
+from mdiff.budget.policy import withdraw
 from mdiff.budget.record import RESTARTED_REASONS, AttemptRecord
 from mdiff.budget.sync import Reading, write_readings
-from mdiff.errors import MdiffError, UsageError
+from mdiff.errors import LaunchError, MdiffError, UsageError
 from mdiff.recipe.carried import SUBMISSION_ID, unpack
 from mdiff.recipe.job import JobSpec, Submission, read_submission
 from mdiff.recipe.load import frozen_differences, load_recipe, parse_settings
@@ -53,21 +55,32 @@ def main() -> int:
     except MdiffError as error:
         print(f"error: {error}", flush=True)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {error.filename or 'the volume of the run directories'}: {error.strerror}", flush=True)
+        return LaunchError.exit_code
 
 
 def lead(run_dir: RunDir, told: Submission, pod: Pod, variables: Mapping[str, str]) -> int:
     """Node 0: it keeps the books."""
     submission = register(run_dir, told, pod, has_id=SUBMISSION_ID in variables)
+    try:
+        require_same_settings(run_dir, submission)
+        wait_until_alone(run_dir, submission)
+    except MdiffError:
+        # Nobody shall count on it, and its limit is not the run's.
+        if not read_ledger(run_dir).records_of(submission.id):
+            withdraw(run_dir, submission)
+        raise
     ledger = read_ledger(run_dir)
-    require_alone(submission, ledger)
-    require_same_settings(run_dir, submission)
     close_lost_jobs(run_dir, submission, ledger)
     attempt = run_dir.attempt(next_attempt(run_dir, pod))
     members = gather(attempt, submission.job, pod_node(pod, attempt.name, run_dir, submission).is_superseded)
     node = pod_node(pod, attempt.name, run_dir, submission, members)
     pre_stop.note_attempt(attempt)
-    tell_books(run_dir, ledger)
+    # While it runs, the supervisor hears signals itself; what it has to say at its end is not to be cut off by one.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with Telling(attempt, 0, submission.id):
+        tell_books(run_dir, ledger)
         code = supervise(run_dir, submission, Rhythm(), node)
     tell_totals(run_dir, submission)
     return code
@@ -82,6 +95,7 @@ def join(run_dir: RunDir, job: JobSpec, pod: Pod) -> int:
     attempt, record = found
     submission = read_submission(run_dir, record.submission)
     pre_stop.note_attempt(attempt)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with Telling(attempt, pod.index, submission.id):
         return follow(run_dir, submission, Rhythm(), pod_node(pod, attempt.name, run_dir, submission, read_members(attempt) or ()))
 
@@ -119,14 +133,17 @@ def close_lost_jobs(run_dir: RunDir, submission: Submission, ledger: Ledger) -> 
     """Only one job trains a run at a time. Another one that was started and does not live was deleted: its reservation is free again."""
     now = utc_now()
     others = [job for job in ledger.submissions if job.id != submission.id and job.job.kind == "train"]
-    lost = [job for job in others if is_open(job, ledger.records_of(job.id), now)] if submission.job.kind == "train" else []
-    read_at = now.isoformat()
-    readings = [
-        Reading(submission=job.id, scheduler_job=job.scheduler_job, read_at=read_at, state="superseded", ended=True, has_accounting=False)
-        for job in lost
-    ]
-    if readings:
-        write_readings(run_dir, readings)
+    # One without a record may be about to begin: of two at that moment the budget counts both, and one gives way (settle_alone).
+    begun = [job for job in others if (records := ledger.records_of(job.id)) and is_open(job, records, now)]
+    if begun and submission.job.kind == "train":
+        write_readings(run_dir, [_closed(job, ledger, now.isoformat()) for job in begun])
+
+
+def _closed(job: Submission, ledger: Ledger, read_at: str) -> Reading:
+    """What its scheduler has said of it stays."""
+    known = ledger.readings.get(job.id)
+    reading = known or Reading(submission=job.id, scheduler_job=job.scheduler_job, read_at=read_at, ended=True, has_accounting=False)
+    return reading.model_copy(update={"state": "superseded", "ended": True, "read_at": read_at})
 
 
 def wait_for_attempt(run_dir: RunDir, pod: Pod) -> tuple[AttemptDir, AttemptRecord] | None:
@@ -142,8 +159,11 @@ def wait_for_attempt(run_dir: RunDir, pod: Pod) -> tuple[AttemptDir, AttemptReco
 
 
 def _may_go_on(submission: Submission, ledger: Ledger) -> bool:
-    records = ledger.records_of(submission.id)
-    return not submission.ended and (not records or records[-1].reason is None or records[-1].reason in RESTARTED_REASONS)
+    records, job = ledger.records_of(submission.id), submission.job
+    used = sum(record.device_seconds / record.hardware.num_devices for record in records)
+    is_used_up = len(records) >= job.max_attempts or (job.time_limit_seconds or math.inf) - used <= job.grace_seconds
+    has_ended = submission.ended or submission.withdrawn or (bool(records) and records[-1].reason not in (None, *RESTARTED_REASONS))
+    return not has_ended and not is_used_up
 
 
 def _new_id(now: datetime) -> str:

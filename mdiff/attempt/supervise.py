@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pydantic import Field
 
-from mdiff.attempt.admission import EarlierAttempts, earlier_attempts, refusal
+from mdiff.attempt.admission import EarlierAttempts, earlier_attempts, refusal, settle_alone
 from mdiff.attempt.bookkeeping import Bookkeeper
 from mdiff.attempt.exit_codes import EXIT_CODES, START_AGAIN, End, JobEnd, end_of, without_progress
 from mdiff.attempt.job_files import newest_checkpoint, read_outcome, read_progress
@@ -55,6 +55,8 @@ def supervise(run_dir: RunDir, submission: Submission, rhythm: Rhythm, node: Nod
         end, stop = refusal(run_dir, submission, earlier, node.attempt), None
         if end is None:
             books.heartbeat()
+            end = settle_alone(run_dir, submission, node.attempt)
+        if end is None:
             job_end = watch.carry_out()
             stop = job_end.stop
             observe(attempt, meter, books)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mdiff.attempt.job_files import read_progress
 from mdiff.budget.ledger import Ledger, read_ledger, spent_usd
@@ -22,7 +22,7 @@ from mdiff.errors import MdiffError
 from mdiff.recipe.exchange import Progress
 from mdiff.recipe.job import Submission
 from mdiff.recipe.settings import Settings
-from mdiff.run_dir import AttemptDir, RunDir
+from mdiff.run_dir import PLAIN_NAME, AttemptDir, RunDir
 from mdiff.units import usd_text, utc_now
 
 MARK = "::mdiff "
@@ -33,7 +33,8 @@ LOOK_SECONDS = 0.3
 class Bulletin(Settings):
     """One line of the books."""
 
-    attempt: str
+    attempt: str = Field(pattern=PLAIN_NAME)
+    """Becomes the name of a folder, so it is nothing else than a name."""
     node: int = 0
     """Who speaks; the lines that follow are that node's."""
     submission: str = ""
@@ -145,6 +146,10 @@ def tell_totals(run_dir: RunDir, submission: Submission, output: TextIO | None =
         print(f"error: {error}", file=output, flush=True)
         return
     tell_books(run_dir, ledger, output)
+    own = ledger.records_of(submission.id)
+    if own and own[-1].reason not in ("completed", "budget"):
+        # Kubernetes keeps the last lines of a log that ended with a failure.
+        print(f"error: {own[-1].reason}: {own[-1].detail}", file=output)
     spent, limit = amount_text(spent_usd(ledger, now)), usd_text(limit_in_force(submission, ledger))
     count = len(ledger.records)
     print(f"spent {spent} of {limit} in {count} attempt{'s' if count != 1 else ''} of run {run_dir.name}", file=output, flush=True)

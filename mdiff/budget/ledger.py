@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from mdiff.budget.liveness import PidAlive, pid_alive_here, supervisor_is_alive
 from mdiff.budget.record import RESTARTED_REASONS, AttemptRecord, device_time_usd
-from mdiff.budget.sync import Reading, ReadingFile, SchedulerAttempt
+from mdiff.budget.sync import UNMETERED, Reading, ReadingFile, SchedulerAttempt
 from mdiff.errors import MdiffError
 from mdiff.recipe.job import Submission
 from mdiff.recipe.settings import Settings
@@ -98,12 +98,19 @@ def with_readings(ledger: Ledger, readings: Mapping[str, Reading]) -> Ledger:
         submission = submissions.get(reading.submission)
         if submission is not None:
             submissions[submission.id] = submission.model_copy(update={"ended": reading.ended})
-            records |= {told.attempt: _told_by_scheduler(told, records.get(told.attempt), submission, reading) for told in reading.attempts}
+            known = [told for told in reading.attempts if not _was_heard_since(told.attempt, records)]
+            records |= {told.attempt: _told_by_scheduler(told, records.get(told.attempt), submission, reading) for told in known}
     return Ledger(
         tuple(sorted(submissions.values(), key=lambda submission: submission.id)),
         tuple(sorted(records.values(), key=lambda record: (record.started_at, record.attempt))),
         {**ledger.readings, **readings},
     )
+
+
+def _was_heard_since(attempt: str, records: Mapping[str, AttemptRecord]) -> bool:
+    """Kubernetes: the supervisor of a pod has spoken after the scheduler's account was read, and its attempt has a record of its own."""
+    job, _, uid = attempt.rpartition(f".{UNMETERED}")
+    return bool(job) and any(name.startswith(f"{job}.") and name.endswith(f".{uid}") for name in records)
 
 
 def newest_readings(run_dir: RunDir) -> dict[str, Reading]:

@@ -13,6 +13,10 @@ from mdiff.units import utc_now, utc_stamp
 MOST_FILES = 20
 
 
+UNMETERED = "pod-"
+"""Kubernetes: before the uid of a pod from which no supervisor has been heard, in place of the attempt's number."""
+
+
 class SchedulerAttempt(Settings):
     """One start of a job, in the scheduler's own account."""
 

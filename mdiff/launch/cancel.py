@@ -1,6 +1,7 @@
 """Ends a run's job before its time."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from mdiff.budget.ledger import read_ledger
 from mdiff.errors import LaunchError
@@ -30,8 +31,10 @@ def cancel_job(run_dir: RunDir, now: bool = False, tell: Callable[[str], None] =
     if submission.job.backend == "kubernetes" and not now and state is not JobState.PENDING:
         grace = duration_text(submission.job.grace_seconds)
         tell(f"waiting until its work is saved, at most {grace}; Ctrl-C leaves that to the cluster, but the last of its bill may be missed")
-    # What a scheduler forgets together with the job is written down before and after.
-    refresh(run_dir, ledger)
+    # What a scheduler forgets together with the job is written down before and after; but nothing keeps it from being cancelled.
+    with suppress(LaunchError):
+        refresh(run_dir, ledger)
     said = backend.cancel(run_dir, submission, ledger, now)
-    refresh(run_dir, read_ledger(run_dir))
+    with suppress(LaunchError):
+        refresh(run_dir, read_ledger(run_dir))
     return said

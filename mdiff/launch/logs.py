@@ -103,7 +103,10 @@ def newest_logs(run_dir: RunDir, num_lines: int, submission_id: str = "", node: 
         LaunchError: no attempt of the job has begun, or it has no such node.
     """
     submission = find_submission(run_dir, read_ledger(run_dir), submission_id)
-    _, newest = _look(run_dir, submission)
+    state, newest = _look(run_dir, submission)
+    if newest is None and state.is_final:
+        why = look_at(submission, read_ledger(run_dir)).note
+        raise LaunchError(f"job {submission.scheduler_job or submission.id} of run {run_dir.name} never began: {why or state}")
     if newest is None:
         raise LaunchError(f"job {submission.scheduler_job or submission.id} of run {run_dir.name} has not begun yet; wait for it with -f")
     if node is not None and not newest.log_of(node).is_file():

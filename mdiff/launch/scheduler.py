@@ -1,5 +1,7 @@
 """A run's jobs, asked after at their scheduler until it says that they have ended; what is new goes into `sync/`."""
 
+from collections.abc import Sequence
+
 from mdiff.budget.ledger import Ledger, read_ledger, with_readings
 from mdiff.budget.sync import same_facts, write_readings
 from mdiff.errors import LaunchError
@@ -7,35 +9,36 @@ from mdiff.launch.backend import open_backend
 from mdiff.launch.kubernetes.adopt import adopt_jobs
 from mdiff.launch.stage_rules import open_training_jobs
 from mdiff.recipe.job import Submission
-from mdiff.recipe.site import Site
+from mdiff.recipe.site import BackendName, Site
 from mdiff.run_dir import RunDir
 
 
-def refresh(run_dir: RunDir, ledger: Ledger, *, everything: bool = False, keep: bool = True) -> Ledger:
+def refresh(run_dir: RunDir, ledger: Ledger, *, everything: bool = False, keep: bool = True, only: BackendName | None = None) -> Ledger:
     """The ledger with what the schedulers say now.
 
     Args:
         everything: ask again after jobs, too, whose end the scheduler has told before.
+        only: jobs of this backend.
         keep: write what is new into `sync/`; without, only the answer has it.
 
     Raises:
         LaunchError: a scheduler does not answer.
     """
-    ledger = catch_up(run_dir, ledger, everything=everything)
-    fresh = [reading for job in _asked(ledger, everything) if (reading := open_backend(job.job.backend).read(job, ledger))]
+    ledger = catch_up(run_dir, ledger, _asked(ledger, everything, only))
+    fresh = [reading for job in _asked(ledger, everything, only) if (reading := open_backend(job.job.backend).read(job, ledger))]
     news = [reading for reading in fresh if not same_facts(ledger.readings.get(reading.submission), reading)]
     if news and keep:
         write_readings(run_dir, news)
     return with_readings(ledger, {reading.submission: reading for reading in news}) if news else ledger
 
 
-def catch_up(run_dir: RunDir, ledger: Ledger, *, everything: bool = False) -> Ledger:
+def catch_up(run_dir: RunDir, ledger: Ledger, jobs: Sequence[Submission]) -> Ledger:
     """The ledger with what jobs wrote where this machine cannot see it.
 
     Raises:
         LaunchError: a scheduler does not answer.
     """
-    news = [open_backend(job.job.backend).catch_up(run_dir, job, ledger) for job in _asked(ledger, everything)]
+    news = [open_backend(job.job.backend).catch_up(run_dir, job, ledger) for job in jobs]
     return read_ledger(run_dir) if any(news) else ledger
 
 
@@ -43,8 +46,8 @@ def has_scheduler(submission: Submission) -> bool:
     return submission.job.backend != "local" and not submission.withdrawn
 
 
-def _asked(ledger: Ledger, everything: bool) -> list[Submission]:
-    jobs = filter(has_scheduler, ledger.submissions)
+def _asked(ledger: Ledger, everything: bool, only: BackendName | None) -> list[Submission]:
+    jobs = [job for job in ledger.submissions if has_scheduler(job) and only in (None, job.job.backend)]
     return [job for job in jobs if everything or not job.ended or _was_revived(job, ledger)]
 
 

@@ -8,13 +8,13 @@ from pydantic import Field
 
 from mdiff.attempt.job_files import read_progress
 from mdiff.budget.estimate import remaining_work
-from mdiff.budget.ledger import Ledger, read_ledger
+from mdiff.budget.ledger import Ledger, is_open, read_ledger
 from mdiff.budget.pace import images_done, measured_images_per_second
 from mdiff.budget.record import AttemptRecord
 from mdiff.budget.report import Amount, budget_report
 from mdiff.errors import LaunchError
 from mdiff.launch.backend import look_at
-from mdiff.launch.scheduler import catch_up
+from mdiff.launch.scheduler import refresh
 from mdiff.launch.state import JobState
 from mdiff.recipe.exchange import Progress
 from mdiff.recipe.job import Submission
@@ -117,7 +117,7 @@ def current_books(run_dir: RunDir) -> Ledger:
     """What can be known here; while a scheduler does not answer, what was known before."""
     ledger = read_ledger(run_dir)
     try:
-        return catch_up(run_dir, ledger)
+        return refresh(run_dir, ledger, only="kubernetes")
     except LaunchError:
         return ledger
 
@@ -130,7 +130,10 @@ def find_submission(run_dir: RunDir, ledger: Ledger, submission_id: str = "") ->
     if submission_id:
         found = next((submission for submission in ledger.submissions if submission.id == submission_id), None)
     else:
-        found = ledger.newest_submission
+        # A job that was refused at its start must not hide the one that runs.
+        now = utc_now()
+        still_open = (job for job in reversed(ledger.submissions) if is_open(job, ledger.records_of(job.id), now))
+        found = next(still_open, ledger.newest_submission)
     if found is None:
         raise LaunchError(f"run {run_dir.name} in {run_dir.path.parent} has no job yet\n  Next: mdiff submit --stage 1")
     return found

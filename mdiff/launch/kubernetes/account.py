@@ -9,12 +9,9 @@ from typing import NamedTuple
 
 from mdiff.attempt.pod import UID_CHARACTERS
 from mdiff.budget.record import AttemptRecord
-from mdiff.budget.sync import PodUse, SchedulerAttempt
+from mdiff.budget.sync import UNMETERED, PodUse, SchedulerAttempt
 from mdiff.launch.kubernetes.pods import PodFacts, seconds_between
 from mdiff.recipe.job import JobSpec
-
-UNMETERED = "pod-"
-"""Before the uid of a pod from which no supervisor has been heard, in place of the attempt's number."""
 
 
 def merge_uses(earlier: Sequence[PodUse], pods: Iterable[PodFacts], job: JobSpec, now: str) -> tuple[PodUse, ...]:

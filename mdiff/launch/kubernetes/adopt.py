@@ -18,13 +18,19 @@ def adopt_jobs(runs_root: Path, settings: KubernetesSettings, run: str = "") -> 
         LaunchError: the cluster does not answer.
     """
     labels = {**MANAGED, RUN_LABEL: run_label(run)} if run else MANAGED
-    found = [submission_of(job, settings) for job in open_cluster(settings).jobs(labels)]
+    cluster = open_cluster(settings)
+    found = [submission_of(job, cluster.pinned(settings)) for job in cluster.jobs(labels)]
     for submission in found:
         if submission and run in ("", submission.job.run):
             _adopt(RunDir(runs_root / submission.job.run), submission)
 
 
 def _adopt(run_dir: RunDir, submission: Submission) -> None:
-    """One that was withdrawn because the server did not answer may be there after all."""
+    """One that was withdrawn because the server did not answer may be there after all.
+
+    Where this machine sees the volume itself, the job's own supervisor writes everything down.
+    """
+    if str(run_dir.path) == submission.job.run_dir:
+        return
     if submission.id not in {known.id for known in read_ledger(run_dir).submissions if not known.withdrawn}:
         replace_file(run_dir.submission(submission.id), submission.model_dump_json(indent=2))

@@ -9,10 +9,11 @@ from mdiff.budget.sync import Reading
 from mdiff.errors import LaunchError
 from mdiff.launch.kubernetes.account import attempts_told, may_lack, merge_uses
 from mdiff.launch.kubernetes.connection import BUSY, Cluster, open_cluster
-from mdiff.launch.kubernetes.job_object import conditions, has_ended, id_of, num_pods
+from mdiff.launch.kubernetes.job_object import conditions, has_ended, id_of, is_job_of, num_pods
 from mdiff.launch.kubernetes.manifest import manifest_text, named, pytorch_job
 from mdiff.launch.kubernetes.mirror import mirror_logs
 from mdiff.launch.kubernetes.names import JOB_LABEL, first_name, numbered_name
+from mdiff.launch.kubernetes.pod import END_MARGIN_SECONDS
 from mdiff.launch.kubernetes.pods import PodFacts, pod_facts
 from mdiff.launch.kubernetes.refusals import RefusedError
 from mdiff.launch.kubernetes.state import job_look
@@ -33,7 +34,8 @@ class KubernetesBackend:
         """The job under a name that is free. A dry run asks nobody: what it prints depends on recipe and site alone."""
         if dry_run:
             return Prepared(job)
-        return Prepared(job.model_copy(update={"name": free_name(open_cluster(_settings(job)), job)}))
+        cluster = open_cluster(_settings(job))
+        return Prepared(job.model_copy(update={"name": free_name(cluster, job), "kubernetes": cluster.pinned(_settings(job))}))
 
     def render(self, run_dir: RunDir, submission: Submission) -> str:
         return manifest_text(pytorch_job(submission)).rstrip("\n")
@@ -84,7 +86,9 @@ class KubernetesBackend:
         name = submission.scheduler_job or submission.job.name
         namesakes = [record for record in ledger.records if record.supervisor_pid and record.scheduler_job == name]
         uses = merge_uses(earlier.pods if earlier else (), pods, submission.job, now)
-        ended = (job is None or has_ended(job)) and not any(pod.held_from and not pod.held_to for pod in pods)
+        # Without a name of the scheduler's it is just being created.
+        is_over = (job is None and bool(submission.scheduler_job)) or (job is not None and has_ended(job))
+        ended = is_over and not any(pod.held_from and not pod.held_to for pod in pods)
         return Reading(
             submission=submission.id, scheduler_job=name, read_at=now, state=_word(job), ended=ended, has_accounting=True,
             attempts=attempts_told(name, uses, metered), pods=uses, may_lack=may_lack(uses, metered, ended, namesakes),
@@ -100,17 +104,22 @@ class KubernetesBackend:
     ) -> str:
         cluster = open_cluster(_settings(submission.job))
         job, pods = _read(cluster, submission)
-        name = submission.scheduler_job
+        name = submission.scheduler_job or submission.job.name
         running = [pod for pod in pods if pod.phase == "Running"]
-        cluster.delete_job(name, job["metadata"]["uid"] if job else "")
+        if job is not None:
+            cluster.delete_job(name, job["metadata"]["uid"])
         if now:
             return self._kill(cluster, name, pods)
         if not running:
             return f"cancelled job {name}, which was not running"
         # Pods take their logs with them, and with these what only their supervisors know.
         mirror_logs(cluster.log_to_its_end, run_dir, submission, [pod for pod in running if pod.index == 0])
-        while _read(cluster, submission)[1]:
+        deadline = time.monotonic() + submission.job.grace_seconds + 2 * END_MARGIN_SECONDS
+        while (left := _read(cluster, submission)[1]) and time.monotonic() < deadline:
             sleep(LOOK_SECONDS)
+        if left:
+            names = ", ".join(f"{pod.name} on {pod.machine}" for pod in left)
+            return f"deleted job {name}; still there: {names} (a node that does not answer? kubectl delete pod --force, once it is off)"
         return f"deleted job {name}; its pods had {duration_text(submission.job.grace_seconds)} to save their work"
 
     def _kill(self, cluster: Cluster, name: str, pods: list[PodFacts]) -> str:
@@ -150,7 +159,7 @@ def _read(cluster: Cluster, submission: Submission) -> tuple[dict[str, Any] | No
     """The job, unless another one has its name by now, and its pods."""
     name = submission.scheduler_job or submission.job.name
     job = cluster.job(name)
-    if job is not None and id_of(job) != submission.id:
+    if job is not None and not is_job_of(job, submission):
         return None, []
     pods = [pod for pod in cluster.pods({JOB_LABEL: name}) if job is None or _owner(pod) == job["metadata"]["uid"]]
     resource = _settings(submission.job).gpu_resource

@@ -43,13 +43,17 @@ class Cluster:
         server = self.api.configuration.host
         return f"{server} (context {self.context})" if self.context else server
 
+    def pinned(self, settings: KubernetesSettings) -> KubernetesSettings:
+        """So that a job is looked for where it is, whatever context is the current one by then."""
+        return settings.model_copy(update={"context": self.context, "namespace": self.namespace})
+
     def job(self, name: str) -> Object | None:
         """None if there is no such job."""
         return self._found(lambda: self._custom.get_namespaced_custom_object(*self._jobs, name, _request_timeout=TIMEOUT))
 
     def jobs(self, labels: Mapping[str, str]) -> list[Object]:
         how = {"label_selector": selector(labels), "_request_timeout": TIMEOUT}
-        return self.ask(lambda: self._custom.list_namespaced_custom_object(*self._jobs, **how))["items"]
+        return self.ask(lambda: list(self._custom.list_namespaced_custom_object(*self._jobs, **how)["items"]))
 
     def create_job(self, manifest: Object, dry_run: bool = False) -> Object:
         """
@@ -104,15 +108,18 @@ class Cluster:
 
     def listed(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> list[Object]:
         """Answer of one of the client's `list_...` methods."""
-        return json.loads(self.raw(method, *arguments, **options))["items"]
+        return self.read(method, *arguments, **options).get("items", [])
 
     def read(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Object:
         """Answer of one of the client's other methods."""
-        return json.loads(self.raw(method, *arguments, **options))
+        return self.ask(lambda: dict(json.loads(self._fetch(method, *arguments, **options))))
 
     def raw(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> bytes:
         """Without the client's models, which refuse what a newer server sends."""
-        return self.ask(lambda: method(*arguments, _preload_content=False, _request_timeout=TIMEOUT, **options).data)
+        return self.ask(lambda: self._fetch(method, *arguments, **options))
+
+    def _fetch(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> bytes:
+        return method(*arguments, _preload_content=False, _request_timeout=TIMEOUT, **options).data
 
     def ask(self, call: Callable[[], Answer]) -> Answer:
         """The answer, after some patience with a server that is away or busy. Only for calls that may be repeated.
@@ -134,6 +141,8 @@ class Cluster:
             except (HTTPError, OSError) as error:
                 if not pauses:
                     raise LaunchError(self._unreachable(error)) from error
+            except (ValueError, TypeError, KeyError) as error:
+                raise LaunchError(f"{self} does not answer as a Kubernetes API does; a proxy or a login page, perhaps") from error
             self._sleep(pauses.pop(0))
 
     @property

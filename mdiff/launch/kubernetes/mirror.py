@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from mdiff.attempt.tell import Bulletin, read_bulletin
 from mdiff.budget.record import AttemptRecord
+from mdiff.errors import LaunchError
 from mdiff.launch.kubernetes.pods import FINAL_PHASES, PodFacts
 from mdiff.recipe.job import Submission
 from mdiff.recipe.settings import Settings
@@ -61,7 +62,11 @@ def mirror_logs(
             continue
         now = clock()
         since = int(now - place.fetched_at) + OVERLAP_SECONDS if place.fetched_at else None
-        lines = list(_new_lines(read_log(pod.name, since), place))
+        try:
+            lines = list(_new_lines(read_log(pod.name, since), place))
+        except LaunchError:
+            # A node that does not answer must not keep anybody from asking after the others, or from cancelling.
+            continue
         place = place.model_copy(update={"fetched_at": now, "is_over": pod.phase in FINAL_PHASES})
         mirror, place = _take(run_dir, submission, mirror, place, lines)
         mirror = mirror.model_copy(update={"pods": mirror.pods | {pod.uid: place}})
@@ -115,12 +120,13 @@ def keep_bulletin(run_dir: RunDir, submission: Submission, bulletin: Bulletin, t
         told_as: name of this submission in the job's own books.
     """
     record = bulletin.record
-    if record is None:
+    if record is None or record.attempt != bulletin.attempt:
         return
-    if record.submission == told_as:
-        record = record.model_copy(update={"submission": submission.id})
     attempt = run_dir.attempt(record.attempt)
     known = _read_record(attempt.record)
+    # An attempt stays where it was filed first: the same job has another name in its own books.
+    here = known.submission if known else submission.id if record.submission == told_as else record.submission
+    record = record.model_copy(update={"submission": here})
     if known and (known.heartbeat_at, known.reason is not None) >= (record.heartbeat_at, record.reason is not None):
         return
     create_file(run_dir.recipe, submission.recipe_toml)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mdiff.attempt.pod import UID_CHARACTERS
 from mdiff.budget.record import AttemptRecord
 from mdiff.launch.kubernetes.job_object import conditions, is_being_deleted, num_pods, queue_of
 from mdiff.launch.kubernetes.pods import PodFacts
@@ -46,7 +47,9 @@ def _by_pods(name: str, expected: int, pods: Sequence[PodFacts], holds: dict[str
 
 def _ended(holds: dict[str, str], newest: AttemptRecord | None, pods: Sequence[PodFacts]) -> Look:
     """The supervisor's reason says more than success and failure."""
-    if newest is not None and newest.reason is not None:
+    master = next((pod for pod in pods if pod.index == 0), None)
+    is_of_newest = newest is not None and (master is None or newest.attempt.endswith(f".{master.uid[:UID_CHARACTERS]}"))
+    if newest is not None and newest.reason is not None and is_of_newest:
         return Look(STATE_AFTER[newest.reason])
     if "Succeeded" in holds:
         return Look(JobState.COMPLETED)
