@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mdiff.attempt import kubernetes
+from mdiff.attempt.admission import settle_alone, wait_until_alone
 from mdiff.attempt.exit_codes import End
 from mdiff.attempt.kubernetes import close_lost_jobs, register, require_same_settings, wait_for_attempt
 from mdiff.attempt.log import AttemptLog
@@ -17,6 +18,7 @@ from mdiff.attempt.pod import FIELDS, Pod, job_variables, next_attempt, pod_node
 from mdiff.attempt.stop import read_stop
 from mdiff.attempt.tell import tell_totals
 from mdiff.budget.ledger import committed_usd, read_ledger
+from mdiff.budget.sync import PodUse, Reading, write_readings
 from mdiff.errors import LaunchError, UsageError
 from mdiff.recipe.load import load_recipe, to_toml
 from mdiff.recipe.site import Hardware
@@ -157,3 +159,64 @@ def test_last_line_of_the_log_is_the_sum_over_all_attempts_of_the_run(run_dir):
     output = io.StringIO()
     tell_totals(run_dir, told(id="s1"), output)
     assert output.getvalue().splitlines()[-1] == "spent $3.00 of $100.00 in 3 attempts of run run"
+
+
+def rival(run_dir: RunDir, submission: str, **changes):
+    write_submission(run_dir, told(id=submission, reservation="50", scheduler_job=f"job-{submission}"))
+    return begin(run_dir, f"job-{submission}.000.ffffffff", submission=submission, **changes)
+
+
+def test_reservation_of_a_job_that_has_not_begun_yet_counts(run_dir):
+    write_submission(run_dir, told(id="s0", reservation="50"))
+    own = register(run_dir, told(id="s1"), pod(), has_id=True)
+    close_lost_jobs(run_dir, own, read_ledger(run_dir))
+    assert committed_usd(read_ledger(run_dir), utc_now(), excluding="s1") == 50
+
+
+def test_account_of_a_job_that_is_closed_stays(run_dir):
+    rival(run_dir, "s0", reason="preempted")
+    uses = (PodUse(name="p", uid="u", node=0, devices=8, state="Running", held_from=utc_now().isoformat(), seen_at=utc_now().isoformat()),)
+    write_readings(run_dir, [Reading(submission="s0", scheduler_job="j", read_at="2026", ended=False, has_accounting=True, pods=uses)])
+    close_lost_jobs(run_dir, register(run_dir, told(id="s1"), pod(), has_id=True), read_ledger(run_dir))
+    [reading] = [reading for reading in read_ledger(run_dir).readings.values() if reading.submission == "s0"]
+    assert (reading.ended, reading.pods) == (True, uses)
+
+
+def test_of_two_jobs_that_began_at_the_same_moment_the_later_one_gives_way(run_dir):
+    rival(run_dir, "s0")
+    attempt = begin(run_dir, "j.000.aaaaaaaa", submission="s1")
+    end = settle_alone(run_dir, told(id="s1"), attempt.name, sleep=lambda _: None)
+    assert end is not None
+    assert "is being trained already, by job j" in end.detail
+    assert (
+        settle_alone(run_dir, told(id="s0"), "job-s0.000.ffffffff", sleep=lambda _: begin(run_dir, "j.000.aaaaaaaa", reason="failed"))
+        is None
+    )
+
+
+def test_job_that_beats_is_not_waited_for(run_dir):
+    rival(run_dir, "s0")
+    with pytest.raises(LaunchError, match="is being trained already"):
+        wait_until_alone(run_dir, told(id="s1"), sleep=lambda _: rival(run_dir, "s0"))
+
+
+def test_job_whose_supervisor_was_killed_is_waited_for_until_nobody_believes_its_heartbeat(run_dir):
+    attempt, looks = rival(run_dir, "s0"), []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            attempt.record.unlink()
+
+    wait_until_alone(run_dir, told(id="s1"), sleep=sleep)
+    assert len(looks) == 3
+
+
+def test_job_by_hand_whose_time_is_over_is_applied_anew(run_dir):
+    first = register(run_dir, told(id="s1", time_limit_seconds=100.0), pod(), has_id=False)
+    record = make_record(
+        (1, "training", 190.0), attempt="j.000.aaaaaaaa", submission="s1", reason="time_limit", hardware=TWO, backend="kubernetes"
+    )
+    write_record(run_dir, record)
+    assert register(run_dir, told(id="s2", time_limit_seconds=100.0), pod(), has_id=False).id == "s2"
+    assert first.id == "s1"

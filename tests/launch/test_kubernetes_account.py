@@ -125,3 +125,16 @@ def test_larger_of_pods_and_meter_is_billed_and_nothing_twice(tmp_path):
     ledger = read_ledger(run_dir)
     assert [round(float(billed_usd(each, utc_now())) * 3600) for each in ledger.records] == [480, 240]
     assert round(float(spent_usd(ledger, utc_now())) * 3600) == 720
+
+
+def test_pod_that_was_heard_since_is_not_billed_under_two_names(tmp_path):
+    run_dir = RunDir(tmp_path / "run")
+    write_submission(run_dir, make_submission(backend="kubernetes", scheduler_job="j"))
+    told = attempts_told("j", [use("aaaaaaaa-1", 0, "10:00:00", "10:01:00")], [])
+    write_readings(
+        run_dir,
+        [Reading(submission="s1", scheduler_job="j", read_at="2026-11-24T10:02:00Z", ended=True, has_accounting=True, attempts=told)],
+    )
+    assert [each.attempt for each in read_ledger(run_dir).records] == ["j.pod-aaaaaaaa"]
+    write_record(run_dir, record("j.000.aaaaaaaa"))
+    assert [each.attempt for each in read_ledger(run_dir).records] == ["j.000.aaaaaaaa"]

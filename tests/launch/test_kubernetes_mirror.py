@@ -2,8 +2,11 @@
 
 import io
 
+import pytest
+
 from mdiff.attempt.tell import MARK, Bulletin, LogCopy, read_bulletin
 from mdiff.budget.ledger import read_ledger
+from mdiff.errors import LaunchError
 from mdiff.launch.kubernetes.mirror import mirror_logs
 from mdiff.recipe.job import Submission
 from mdiff.run_dir import RunDir
@@ -108,3 +111,36 @@ def test_log_is_copied_in_whole_lines(tmp_path):
     log.write_text("one\ntwo\nthr")
     copy.copy(to_the_end=True)
     assert output.getvalue() == "one\ntwo\nthr\n"
+
+
+def test_attempt_that_another_job_tells_of_stays_where_it_was_filed(tmp_path):
+    run_dir, pod = RunDir(tmp_path / "run"), Pod()
+    pod.say(Bulletin(attempt=ATTEMPT, submission="there").line(), 1)
+    pod.say(bulletin("2026-11-24T10:00:10+00:00"), 2)
+    mirror_logs(pod.read, run_dir, submission(), [facts()])
+    later = Pod()
+    later.say(Bulletin(attempt="j.001.bbbbbbbb", submission="there too").line(), 3)
+    later.say(bulletin("2026-11-24T10:00:30+00:00", "preempted", is_last=True), 4)
+    mirror_logs(later.read, run_dir, submission().model_copy(update={"id": "second"}), [facts(uid="bbbbbbbb-2")])
+    [record] = read_ledger(run_dir).records
+    assert (record.submission, record.reason) == ("here", "preempted")
+
+
+def test_pod_whose_node_does_not_answer_does_not_hide_the_others(tmp_path):
+    run_dir, pod = RunDir(tmp_path / "run"), Pod()
+    pod.say(Bulletin(attempt=ATTEMPT, submission="there").line(), 1)
+    pod.say("hello", 2)
+
+    def read(name: str, since_seconds: int | None) -> str:
+        if name == "deaf":
+            raise LaunchError("dial tcp 10.0.0.7:10250: i/o timeout")
+        return pod.read(name, since_seconds)
+
+    mirror_logs(read, run_dir, submission(), [facts(name="deaf", uid="cccccccc-3"), facts()])
+    assert run_dir.attempt(ATTEMPT).log.read_text() == "hello\n"
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", ".hidden", "a/b", ""])
+def test_name_that_is_a_path_is_not_taken(tmp_path, name):
+    line = Bulletin(attempt=ATTEMPT).line().replace(ATTEMPT, name)
+    assert read_bulletin(line) is None

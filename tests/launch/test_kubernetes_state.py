@@ -2,10 +2,11 @@
 
 import pytest
 
+from mdiff.launch.kubernetes.job_object import id_of, is_job_of
 from mdiff.launch.kubernetes.pods import pod_facts
 from mdiff.launch.kubernetes.state import job_look
 from mdiff.launch.state import JobState
-from tests.budget.books import make_record
+from tests.budget.books import make_record, make_submission
 
 GPU = "nvidia.com/gpu"
 
@@ -114,3 +115,20 @@ def test_deleted_job_was_cancelled_unless_it_had_ended_before():
     assert job_look(None, [], make_record(reason="preempted")).state is JobState.CANCELLED
     assert job_look(None, [], make_record(reason="completed")).state is JobState.COMPLETED
     assert job_look(None, [], make_record(reason="budget")).state is JobState.STOPPED
+
+
+def test_pod_that_failed_before_its_attempt_began_says_more_than_the_attempt_before():
+    state = {"terminated": {"exitCode": 4, "finishedAt": "2026-11-24T10:05:00Z", "message": "error: run r is being trained already\n"}}
+    master = pod("Failed", state)
+    master["metadata"] |= {"uid": "bbbbbbbb-2", "labels": {"training.kubeflow.org/replica-type": "master"}}
+    newest = make_record(attempt="j.000.aaaaaaaa", reason="preempted")
+    found = job_look(job("Created", "Failed"), [pod_facts(master, GPU)], newest)
+    assert (found.state, found.note) == (JobState.FAILED, "j-worker-2: run r is being trained already")
+
+
+def test_job_by_hand_is_the_one_that_was_created_before_it_was_written_down():
+    created = {"metadata": {"name": "j", "uid": "u", "creationTimestamp": "2026-11-24T10:00:00Z"}, "spec": {}}
+    assert is_job_of(created, make_submission(submitted_at="2026-11-24T10:00:00Z"))
+    assert is_job_of(created, make_submission(submitted_at="2026-11-24T10:00:09+00:00"))
+    assert not is_job_of(created, make_submission(submitted_at="2026-11-24T09:59:59Z"))
+    assert id_of(created) == "20261124T100000.000000Z-u"
