@@ -10,6 +10,7 @@ from kubernetes import client
 from mdiff.run_dir import RunDir
 from tests.kubernetes.kubelet import Kubelet
 from tests.kubernetes.user import User
+from tests.run_results import losses_of, weights_of
 from tests.waiting import wait_until
 
 SITE = """
@@ -115,16 +116,10 @@ class Job:
         return {each["type"]: each["message"] for each in listed if each["status"] == "True"}
 
     def losses(self) -> dict[tuple[int, int], float]:
-        """(stage, step) -> loss; of repeated rows the last one."""
-        if not self.run_dir.metrics.exists():
-            return {}
-        rows = (json.loads(line) for line in self.run_dir.metrics.read_text().splitlines())
-        return {(row["stage"], row["step"]): row["loss"] for row in rows}
+        return losses_of(self.run_dir)
 
     def weights(self) -> dict[str, str]:
-        """Checksum of the newest checkpoint's files."""
-        newest = sorted(self.run_dir.checkpoints.glob("stage-*"))[-1]
-        return {name: file["sha256"] for name, file in json.loads((newest / "manifest.json").read_text())["files"].items()}
+        return weights_of(self.run_dir)
 
     def wait_for_step(self, step: int, seconds: float = 90) -> None:
         self.wait(lambda: max((place[1] for place in self.losses()), default=0) >= step, seconds, f"no step {step}")

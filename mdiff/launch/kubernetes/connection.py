@@ -21,6 +21,8 @@ FOLLOW_TIMEOUT = (5.0, 3600.0)
 """Of a log that is followed: a job that saves its work may say nothing for long."""
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """A server that is restarted is back after some seconds."""
+_AWAY: set[str] = set()
+"""Servers that patience did not help with: one command asks several times, and is patient once."""
 BUSY = (408, 429, 500, 502, 503, 504)
 
 
@@ -131,18 +133,23 @@ class Cluster:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        pauses = list(PAUSES)
+        server = self.api.configuration.host
+        pauses = [] if server in _AWAY else list(PAUSES)
         while True:
             try:
-                return call()
+                answer = call()
             except ApiException as error:
                 if error.status not in BUSY or not pauses:
                     raise refusal(error.status or 0, error.body, error.reason or "", str(self), self.namespace) from error
             except (HTTPError, OSError) as error:
                 if not pauses:
+                    _AWAY.add(server)
                     raise LaunchError(self._unreachable(error)) from error
             except (ValueError, TypeError, KeyError) as error:
                 raise LaunchError(f"{self} does not answer as a Kubernetes API does; a proxy or a login page, perhaps") from error
+            else:
+                _AWAY.discard(server)
+                return answer
             self._sleep(pauses.pop(0))
 
     @property

@@ -28,10 +28,6 @@ class Claim:
     size: str
     storage_class: str
 
-    @property
-    def takes_many(self) -> bool:
-        return MANY_WRITERS in self.modes
-
     def __str__(self) -> str:
         return f"{self.name} ({', '.join([*self.modes, *([self.size] if self.size else [])])})"
 
