@@ -82,6 +82,10 @@ class Kubelet:
         """All that pods of this name have written, the oldest first: a pod that is made anew has a log of its own."""
         return "".join(log_file.text(life.log) for life in self._lives_of(namespace, name))
 
+    def held_seconds(self, name: str, namespace: str = "default") -> list[float]:
+        """How long each pod of this name was on its node, the oldest first."""
+        return [life.held_seconds for life in self._lives_of(namespace, name)]
+
     def evict(self, name: str, namespace: str = "default") -> None:
         """As a node under pressure does: the pod gets its grace time and stays behind as Failed."""
         life = self._newest(namespace, name)

@@ -48,6 +48,8 @@ class PodLife:
         self._sandbox: Sandbox | None = None
         self._started_at = self._begun = ""
         self._deadline = math.inf
+        self.held_seconds = 0.0
+        """From its arrival on the node to the end of its containers, by this machine's own clock."""
         self._thread = threading.Thread(target=self._run, name=f"pod {pod.metadata.name}")
 
     @property
@@ -79,7 +81,7 @@ class PodLife:
         self._thread.join(60)
 
     def _run(self) -> None:
-        self._begun = now()
+        self._begun, arrived = now(), time.monotonic()
         self._deadline = time.monotonic() + (self.pod.spec.active_deadline_seconds or math.inf)
         self._bridge.connect(self.slot)
         try:
@@ -90,6 +92,7 @@ class PodLife:
                     break
                 self._restarts += 1
                 time.sleep(TRY_AGAIN_SECONDS)
+            self.held_seconds = time.monotonic() - arrived
             self._report_end(sandbox)
         finally:
             self._bridge.disconnect(self.slot)

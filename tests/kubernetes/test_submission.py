@@ -13,7 +13,7 @@ import yaml
 from kubernetes import client
 
 from tests.kubernetes.control_plane import NAMESPACE, ControlPlane
-from tests.kubernetes.training import LONG, LONG_STEPS, QUICK, SITE, Job, Trainer, pod_seconds
+from tests.kubernetes.training import LONG, LONG_STEPS, QUICK, SITE, Job, Trainer, assert_billed, pod_seconds
 from tests.waiting import wait_until
 
 CRD = "pytorchjobs.kubeflow.org"
@@ -195,6 +195,7 @@ def test_job_that_was_applied_by_hand_is_admitted_metered_and_found_by_others(us
     [told] = synced["attempts"]
     assert told["scheduler_gpu_hours"] >= sum(pod_seconds(job).values()) / 3600 - 1e-6
     assert not synced["may_lack"]
+    assert_billed(job)
     assert "completed" in user.mdiff("logs", "--run", user.run).stdout
 
 
@@ -229,12 +230,5 @@ def test_crash_of_the_job_is_not_tried_again(user: Trainer):
     assert "Failed" in job.wait_for_end(), job.everything()
     assert job.reasons == ["failed"]
     assert job.status["state"] == "FAILED"
+    assert_billed(job)
     assert "SIGKILL" in job.status["detail"] or "exit code" in job.status["detail"] or "Error" in job.status["detail"]
-
-
-def test_time_that_pods_wait_for_each_other_is_billed(user: Trainer):
-    job = user.submit("1", QUICK)
-    job.wait_for_end()
-    time.sleep(1)
-    seconds = 3600 * sum(row["scheduler_gpu_hours"] for row in job.synced()["attempts"])
-    assert seconds >= sum(pod_seconds(job).values()) - 0.01

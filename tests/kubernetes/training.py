@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import pytest
 from kubernetes import client
 
 from mdiff.run_dir import RunDir
@@ -143,6 +144,17 @@ class Job:
 def assert_same_run(job: Job, uninterrupted: Job) -> None:
     assert job.losses() == uninterrupted.losses(), job.everything()
     assert job.weights() == uninterrupted.weights()
+
+
+SLACK_SECONDS = 6.0
+"""A pod: whole seconds of the API, and the time between two looks at a pod that is deleted meanwhile."""
+
+
+def assert_billed(job: Job) -> None:
+    """What the user's machine bills is what the pods held, by the clock of their node: nothing forgotten, and nothing twice."""
+    held = [seconds for pod in ("master-0", "worker-0") for seconds in job.user.kubelet.held_seconds(f"{job.name}-{pod}")]
+    billed = 3600 * sum(row["billed_gpu_hours"] for row in job.synced()["attempts"])
+    assert billed == pytest.approx(sum(held), abs=SLACK_SECONDS * len(held)), f"{held}\n{job.synced()}"
 
 
 def make_claim(api: client.ApiClient, name: str) -> None:
