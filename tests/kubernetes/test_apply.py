@@ -21,7 +21,7 @@ NUMBERS = count(1)
 
 @pytest.fixture
 def team(control_plane: ControlPlane, admin: client.ApiClient, kubelet: Kubelet, tmp_path: Path) -> Iterator[User]:
-    core, namespace = client.CoreV1Api(admin), f"team-{next(NUMBERS)}"
+    core, namespace = client.CoreV1Api(admin), f"applied-{next(NUMBERS)}"
     core.create_namespace({"metadata": {"name": namespace}})
     config = tmp_path / "kubeconfig"
     config.write_text(control_plane.kubeconfig.read_text().replace("namespace: default", f"namespace: {namespace}"))

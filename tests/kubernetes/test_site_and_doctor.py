@@ -354,7 +354,7 @@ def test_namespace_that_forbids_the_capabilities_of_rdma_is_a_failure(you: User,
     team.core.patch_namespace(team.name, {"metadata": {"labels": label}})
     path = init(you, team)
     assert of(findings(you), "namespace")["detail"] == f"namespace {team.name}, which enforces baseline pods"
-    change(you, path, "#capabilities", "capabilities")
+    change(you, path, '#service_account = "mdiff"', 'capabilities = ["IPC_LOCK"]')
     assert "may not add IPC_LOCK" in of(findings(you, code=4), "namespace")["detail"]
 
 

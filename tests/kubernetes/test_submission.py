@@ -128,7 +128,7 @@ def test_unreachable_server_is_one_line(user: Trainer, control_plane: ControlPla
     elsewhere = user.home / "kubeconfig"
     elsewhere.write_text(text)
     message = refused(replace(user, kubeconfig=elsewhere))
-    assert message.startswith("cannot reach the cluster at https://127.0.0.1:9 (context admin): Connection refused\n")
+    assert message.startswith("cannot reach the cluster at https://127.0.0.1:9 (context member): Connection refused\n")
 
 
 def test_server_that_restarts_is_waited_for(user: Trainer, control_plane: ControlPlane):
@@ -182,7 +182,7 @@ def _is_served(admin: client.ApiClient) -> bool:
 def test_cluster_without_the_operator_is_told_with_what_installs_it(user: Trainer, no_crd: None):
     message = refused(user)
     assert "the training operator is not installed" in message
-    assert "kubectl apply -k" in message
+    assert "kubectl apply --server-side -k" in message
 
 
 def test_job_that_was_applied_by_hand_is_admitted_metered_and_found_by_others(user: Trainer):
