@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "tests/kubernetes/" not in str(item.path).replace(os.sep, "/"):
             continue
         item.add_marker(pytest.mark.kubernetes)
+        # Tests take the API server away on purpose, and its connections with it.
+        item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
         # The first run compiles Kubernetes.
         item.add_marker(pytest.mark.timeout(3600))
         if reason and not os.environ.get("CI"):
@@ -160,8 +162,8 @@ def jobs(admin: client.ApiClient) -> Iterator[Jobs]:
     """All jobs are deleted at the end of the test, and their pods are awaited."""
     jobs = Jobs(admin)
     yield jobs
-    for each in jobs.custom.list_namespaced_custom_object(*GROUP)["items"]:
-        jobs.delete(each["metadata"]["name"])
+    # All at once: some may be going already.
+    jobs.custom.delete_collection_namespaced_custom_object(*GROUP)
     # At once, without the grace time that the garbage collector gives them.
     jobs.core.delete_collection_namespaced_pod(NAMESPACE, grace_period_seconds=0)
     wait_until(lambda: not jobs.core.list_namespaced_pod(NAMESPACE).items, END_SECONDS, "pods do not end")

@@ -134,7 +134,10 @@ def test_unreachable_server_is_one_line(user: Trainer, control_plane: ControlPla
 def test_server_that_restarts_is_waited_for(user: Trainer, control_plane: ControlPlane):
     job = user.submit("1", LONG)
     job.wait_for_step(5)
-    with user.begin("status", "--watch", "--run", user.run) as watching, user.begin("logs", "-f", "--run", user.run) as following:
+    with (
+        user.begin("status", "--watch", "--run", user.run) as watching,
+        user.begin("logs", "-f", "-n", "1000", "--run", user.run) as following,
+    ):
         time.sleep(3)
         control_plane.stop_program("apiserver", signal.SIGKILL)
         time.sleep(3)
