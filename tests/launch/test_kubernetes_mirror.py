@@ -144,3 +144,16 @@ def test_pod_whose_node_does_not_answer_does_not_hide_the_others(tmp_path):
 def test_name_that_is_a_path_is_not_taken(tmp_path, name):
     line = Bulletin(attempt=ATTEMPT).line().replace(ATTEMPT, name)
     assert read_bulletin(line) is None
+
+
+def test_two_commands_at_the_same_moment_write_each_line_once(tmp_path):
+    run_dir, pod = RunDir(tmp_path / "run"), Pod()
+    pod.say(Bulletin(attempt=ATTEMPT, submission="there").line(), 1)
+    pod.say("hello", 2)
+
+    def read_while_another_does(name: str, since_seconds: int | None) -> str:
+        assert mirror_logs(pod.read, run_dir, submission(), [facts()]), "it leaves that to us, and reads the books again"
+        return pod.read(name, since_seconds)
+
+    mirror_logs(read_while_another_does, run_dir, submission(), [facts()])
+    assert run_dir.attempt(ATTEMPT).log.read_text() == "hello\n"

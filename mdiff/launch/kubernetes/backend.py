@@ -113,7 +113,7 @@ class KubernetesBackend:
         if not running:
             return f"cancelled job {name}, which was not running"
         # Pods take their logs with them, and with these what only their supervisors know.
-        mirror_logs(cluster.log_to_its_end, run_dir, submission, [pod for pod in running if pod.index == 0])
+        mirror_logs(cluster.log_to_its_end, run_dir, submission, [pod for pod in running if pod.index == 0], wait=True)
         deadline = time.monotonic() + submission.job.grace_seconds + 2 * END_MARGIN_SECONDS
         while (left := _read(cluster, submission)[1]) and time.monotonic() < deadline:
             sleep(LOOK_SECONDS)

@@ -5,6 +5,7 @@ them works alike on every backend. What is newer is never replaced by what is ol
 changes.
 """
 
+import fcntl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -49,12 +50,29 @@ class Mirror(Settings):
 
 
 def mirror_logs(
-    read_log: ReadLog, run_dir: RunDir, submission: Submission, pods: Iterable[PodFacts], clock: Callable[[], float] = time.time
-) -> bool:
-    """Whether there was anything new."""
+    read_log: ReadLog, run_dir: RunDir, submission: Submission, pods: Iterable[PodFacts], clock: Callable[[], float] = time.time,
+    wait: bool = False,
+) -> bool:  # fmt: skip
+    """Whether there was anything new.
+
+    Args:
+        wait: for another command that is doing the same at this moment; without, what it brings is enough.
+    """
     if str(run_dir.path) == submission.job.run_dir:
         return False
-    path = run_dir.scheduler_files(submission.id) / "logs.json"
+    folder = run_dir.scheduler_files(submission.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return _mirror(read_log, run_dir, submission, pods, folder / "logs.json", clock)
+
+
+def _mirror(
+    read_log: ReadLog, run_dir: RunDir, submission: Submission, pods: Iterable[PodFacts], path: Path, clock: Callable[[], float]
+) -> bool:
     mirror, news = read_mirror(path), False
     for pod in pods:
         place = mirror.pods.get(pod.uid, LogPlace())
