@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from mdiff.errors import DataError, MdiffError
@@ -14,6 +15,8 @@ from mdiff.run_dir import AttemptDir, RunDir
 from mdiff.train.metrics import log
 from mdiff.train.run import train, write_outcome
 from mdiff.train.world import World, process_group
+
+OUTCOME_SECONDS = 30.0
 
 
 def main() -> int:
@@ -28,6 +31,7 @@ def main() -> int:
         except MdiffError as error:
             outcome = Outcome(reason="refused_data" if isinstance(error, DataError) else "failed", detail=str(error))
             finish(attempt, outcome, world, f"error: {error}")
+            wait_for_outcome(attempt, world)
             return error.exit_code
         finish(attempt, outcome, world, f"{outcome.reason}; newest checkpoint {outcome.checkpoint}")
     return 0
@@ -37,6 +41,13 @@ def finish(attempt: AttemptDir | None, outcome: Outcome, world: World, message: 
     if world.is_main:
         write_outcome(attempt, outcome)
         log(message)
+
+
+def wait_for_outcome(attempt: AttemptDir | None, world: World) -> None:
+    """All processes meet the same mistake, and the first one that leaves takes the others with it: let rank 0 say what it was."""
+    deadline = time.monotonic() + OUTCOME_SECONDS
+    while attempt and not world.is_main and not attempt.outcome.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def parser() -> argparse.ArgumentParser:
