@@ -150,7 +150,7 @@ def wait_for_attempt(run_dir: RunDir, pod: Pod) -> tuple[AttemptDir, AttemptReco
     """The first living attempt of this job that has no other pod in this one's place."""
     deadline = time.monotonic() + JOIN_SECONDS
     while time.monotonic() < deadline:
-        for attempt in reversed(attempts_of(run_dir, pod.job)[-1:]):
+        for attempt in attempts_of(run_dir, pod.job)[-1:]:
             record = living_record(attempt)
             if record and takes_place(attempt, pod):
                 return attempt, record

@@ -13,7 +13,8 @@ import yaml
 from kubernetes import client
 
 from tests.kubernetes.control_plane import NAMESPACE, ControlPlane
-from tests.kubernetes.training import LONG, LONG_STEPS, QUICK, SITE, Job, Trainer, assert_billed, pod_seconds
+from tests.kubernetes.training import LONG, LONG_STEPS, SITE, Job, Trainer, assert_billed, pod_seconds
+from tests.small_recipes import QUICK
 from tests.waiting import wait_until
 
 CRD = "pytorchjobs.kubeflow.org"

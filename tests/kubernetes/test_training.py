@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.kubernetes.training import LONG, LONG_STEPS, QUICK, Job, Trainer, assert_billed, assert_same_run, pod_seconds
+from tests.kubernetes.training import LONG, LONG_STEPS, Job, Trainer, assert_billed, assert_same_run, pod_seconds
+from tests.small_recipes import QUICK
 
 
 def test_four_stages_on_two_pods_through_the_users_one_command(user: Trainer):

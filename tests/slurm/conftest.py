@@ -16,6 +16,7 @@ from mdiff.data.shapes.generate import ShapesSettings, generate
 from mdiff.run_dir import RunDir
 from tests.run_results import losses_of, weights_of
 from tests.slurm.cluster import Cluster, missing
+from tests.small_recipes import MODEL
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,14 +41,6 @@ read_on = "2026-11-20"
 [environment]
 OMP_NUM_THREADS = "1"
 """
-MODEL = (
-    "model.width=32", "model.depth=3", "model.head_dim=16", "model.mixer_width=32", "model.multiple_of=16", "model.num_experts=2",
-    "data.lanes=4", "training.precision=fp32", "training.log_every_steps=1", "evaluation.sampler_steps=2", "budget.limit_usd=1000",
-)  # fmt: skip
-QUICK = (
-    *MODEL, "training.checkpoint_every_steps=4", "stages[3].ema.start_step=3",
-    *(f"stages[{index}].{key}={value}" for index in range(4) for key, value in {"steps": 9, "batch_size": 8, "micro_batch_size": 4}.items()),
-)  # fmt: skip
 LONG_STEPS = 400
 LONG = (
     *MODEL, "training.checkpoint_every_steps=50",

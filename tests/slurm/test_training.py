@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.slurm.conftest import LONG, LONG_STEPS, QUICK, SITE, accounts_of, assert_same_run
+from tests.slurm.conftest import LONG, LONG_STEPS, SITE, accounts_of, assert_same_run
+from tests.small_recipes import QUICK
 
 
 def test_four_stages_on_two_nodes_through_the_users_one_command(user):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import LONG, QUICK, SITE, Job, User, accounts_of, assert_same_run
+from tests.slurm.conftest import LONG, SITE, Job, User, accounts_of, assert_same_run
+from tests.small_recipes import QUICK
 from tests.waiting import wait_until
 
 ENDLESS = tuple(setting.replace("steps=400", "steps=100000") for setting in LONG)

@@ -42,8 +42,7 @@ def may_lack(uses: Sequence[PodUse], records: Sequence[AttemptRecord], has_ended
         namesakes: of all submissions whose job had the same name: their attempts are numbered together.
     """
     closed = {uid_of(record.attempt) for record in records if record.reason is not None}
-    unseen_ends = [use for use in uses if use.is_gone and not use.held_to and not (use.node == 0 and use.uid[:UID_CHARACTERS] in closed)]
-    if any(use.node == 0 for use in unseen_ends):
+    if any(use.node == 0 and use.is_gone and not use.held_to and use.uid[:UID_CHARACTERS] not in closed for use in uses):
         return True
     seen = {use.uid[:UID_CHARACTERS] for use in uses}
     died_unseen = [record for record in records if record.reason is None and uid_of(record.attempt) not in seen and has_ended]
