@@ -3,12 +3,19 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
 from mdiff.errors import LaunchError
+from mdiff.launch.job import job_environment, job_python, job_run_dir
+from mdiff.launch.place import Place
+from mdiff.recipe.job import JobSpec
 from mdiff.recipe.price import PAPER_PRICE
 from mdiff.recipe.site import Site
+from mdiff.run_dir import RunDir
+
+TRIAL_NAME = "mdiff-doctor"
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -88,3 +95,25 @@ def check_price(patient: Patient) -> Iterator[Finding]:
         return
     text = f"price: {site.price}".replace("{unit}", "process" if site.hardware.device == "cpu" else "GPU")
     yield Finding("price", "warn", text, init) if site.price == PAPER_PRICE else Finding("price", "ok", text)
+
+
+def trial_job(patient: Patient) -> JobSpec:
+    """A job as the site would have it, without a recipe."""
+    site = patient.site
+    place = Place(site, site.hardware, site.price or PAPER_PRICE)
+    return JobSpec(
+        kind="train",
+        run="doctor",
+        name=TRIAL_NAME if site.backend == "kubernetes" else "",
+        run_dir=job_run_dir(place, RunDir(patient.runs_root / "doctor")),
+        argv=(job_python(place),),
+        backend=site.backend,
+        hardware=site.hardware,
+        grace_seconds=site.grace_seconds,
+        environment=job_environment(place),
+        price=place.price,
+        limit_usd=Decimal(0),
+        container=site.container,
+        slurm=site.slurm if site.backend == "slurm" else None,
+        kubernetes=site.kubernetes if site.backend == "kubernetes" else None,
+    )

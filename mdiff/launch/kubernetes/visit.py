@@ -6,20 +6,14 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from mdiff.launch.doctor import Finding, Patient
-from mdiff.launch.job import job_environment, job_python, job_run_dir
+from mdiff.launch.doctor import TRIAL_NAME, Finding, Patient, trial_job
 from mdiff.launch.kubernetes.connection import Cluster, open_cluster
 from mdiff.launch.kubernetes.manifest import pytorch_job
 from mdiff.launch.kubernetes.nodes import quantity
 from mdiff.launch.kubernetes.survey import HIDDEN
-from mdiff.launch.place import Place
-from mdiff.recipe.job import JobSpec, Submission
+from mdiff.recipe.job import Submission
 from mdiff.recipe.kubernetes_settings import KubernetesSettings
-from mdiff.recipe.price import PAPER_PRICE
-from mdiff.run_dir import RunDir
 from mdiff.units import utc_now
-
-JOB_NAME = "mdiff-doctor"
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class Visit:
     def manifest(self) -> dict[str, Any]:
         """A job as the site would have it, without a recipe."""
         job = trial_job(self.patient)
-        submission = Submission(id=JOB_NAME, submitted_at=utc_now().isoformat(), job=job, recipe_toml="", reservation_usd=Decimal(0))
+        submission = Submission(id=TRIAL_NAME, submitted_at=utc_now().isoformat(), job=job, recipe_toml="", reservation_usd=Decimal(0))
         return pytorch_job(submission)
 
     @property
@@ -66,26 +60,6 @@ class Visit:
 
 
 Look = Callable[[Visit], Iterable[Finding]]
-
-
-def trial_job(patient: Patient) -> JobSpec:
-    site = patient.site
-    place = Place(site, site.hardware, site.price or PAPER_PRICE)
-    return JobSpec(
-        kind="train",
-        run="doctor",
-        name=JOB_NAME,
-        run_dir=job_run_dir(place, RunDir(patient.runs_root / "doctor")),
-        argv=(job_python(place),),
-        backend="kubernetes",
-        hardware=site.hardware,
-        grace_seconds=site.grace_seconds,
-        environment=job_environment(place),
-        price=place.price,
-        limit_usd=Decimal(0),
-        container=site.container,
-        kubernetes=site.kubernetes,
-    )
 
 
 def hidden(check: str, what: str, why_it_matters: str = "") -> Finding:

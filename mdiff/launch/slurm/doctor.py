@@ -2,20 +2,15 @@
 
 import shutil
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 
 from mdiff.errors import LaunchError
-from mdiff.launch.doctor import Checks, Finding, Patient, check_price, check_runs_root
-from mdiff.launch.job import job_environment, job_python
-from mdiff.launch.place import Place
+from mdiff.launch.doctor import Checks, Finding, Patient, check_price, check_runs_root, trial_job
 from mdiff.launch.site_file import device_of, partition_text
 from mdiff.launch.slurm.checks import check_cluster
 from mdiff.launch.slurm.cluster import Partition, choose_partition, parse_gres, read_partitions, run_slurm
 from mdiff.launch.slurm.probe import check_compute_node
 from mdiff.launch.slurm.survey import PYXIS_FLAG, gpu_types, has_pyxis, parse_config
-from mdiff.recipe.job import JobSpec
-from mdiff.recipe.price import PAPER_PRICE
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scontrol", "sinfo")
 ANNOUNCED = ("preempt_send_user_signal", "send_user_signal")
@@ -139,26 +134,6 @@ def check_accounting(patient: Patient) -> Iterator[Finding]:
 
 def check_trial_job(patient: Patient) -> Iterator[Finding]:
     yield from check_compute_node(patient, trial_job(patient))
-
-
-def trial_job(patient: Patient) -> JobSpec:
-    """A job as the site would have it, without a recipe."""
-    site = patient.site
-    place = Place(site, site.hardware, site.price or PAPER_PRICE)
-    return JobSpec(
-        kind="train",
-        run="doctor",
-        run_dir=str(patient.runs_root / "doctor"),
-        argv=(job_python(place),),
-        backend="slurm",
-        hardware=site.hardware,
-        grace_seconds=site.grace_seconds,
-        environment=job_environment(place),
-        price=place.price,
-        limit_usd=Decimal(0),
-        container=site.container,
-        slurm=site.slurm,
-    )
 
 
 def _config() -> dict[str, str]:
